@@ -9,7 +9,7 @@ const struct failure_row failure_rows[] = {
 #define ROW(number_, family_, sentence_, hint_) {number_, FAMILY_##family_, sentence_, hint_},
     FAILURES(ROW)
 #undef ROW
-	{0, FAMILY_NONE, NULL, NULL},
+        {0, FAMILY_NONE, NULL, NULL},
 };
 
 const struct failure_row *failure_row(int number)
@@ -100,10 +100,10 @@ int status_line(const struct status_record *r, char *out, size_t size)
 	char fields[768] = "";
 	size_t at = 0;
 
-#define FIELD(condition, ...)                                                                                          \
-	do {                                                                                                           \
-		if ((condition) && at < sizeof(fields))                                                                \
-			at += (size_t)snprintf(fields + at, sizeof(fields) - at, __VA_ARGS__);                         \
+#define FIELD(condition, ...)                                                                  \
+	do {                                                                                   \
+		if ((condition) && at < sizeof(fields))                                        \
+			at += (size_t)snprintf(fields + at, sizeof(fields) - at, __VA_ARGS__); \
 	} while (0)
 	FIELD(r->step[0], " step=%s", r->step);
 	FIELD(r->host[0], " host=%s", r->host);
@@ -114,6 +114,6 @@ int status_line(const struct status_record *r, char *out, size_t size)
 #undef FIELD
 	if (r->sentence[0])
 		return snprintf(out, size, "SKR-%03d%s : %s: %s : %s", r->failure, fields, row->sentence, r->sentence,
-		    row->hint);
+		                row->hint);
 	return snprintf(out, size, "SKR-%03d%s : %s : %s", r->failure, fields, row->sentence, row->hint);
 }
