@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SKR_EMULATOR_SERVER_H
+#define SKR_EMULATOR_SERVER_H
+
+#include "emulator/emulator.h"
+
+/*
+ * Ports, connections, TLS and HTTP. Three listeners on loopback (https for all named services, http for the metadata
+ * service, http for the control port). Each connection is taken apart by connection.c, so that faults can act on it,
+ * and its plain HTTP is given to libmicrohttpd, of which server.c is the only user; what a handler sees is struct
+ * exchange (exchange.h).
+ *
+ * Binds and sets the three ports of `e` (0: a free one is chosen). Nothing is answered before server_run.
+ */
+skr_status server_open(struct emulator *e, const char *listen) MUST_CHECK;
+/* Answers until SIGTERM or SIGINT. Prints "ready" once everything listens. */
+skr_status server_run(struct emulator *e) MUST_CHECK;
+void server_close(struct emulator *e);
+
+#endif
