@@ -225,11 +225,31 @@ static int compare_names(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static skr_status refuse_duplicates(const cJSON *node)
+/* cJSON prints what has more than 15 digits with an exponent. Such a number is kept as its text, beside its value. */
+static void keep_digits(cJSON *number)
+{
+	static const double exact = 1e15;
+
+	if (number->valuedouble > -exact && number->valuedouble < exact)
+		return;
+	char digits[24];
+	snprintf(digits, sizeof(digits), "%lld", (long long)number->valuedouble);
+	cJSON *raw = cJSON_CreateRaw(digits);
+	if (!raw) {
+		number->type = cJSON_Invalid;
+		return;
+	}
+	number->type = (number->type & ~0xff) | cJSON_Raw;
+	number->valuestring = raw->valuestring;
+	raw->valuestring = NULL;
+	cJSON_Delete(raw);
+}
+
+static skr_status settle(cJSON *node)
 {
 	size_t count = json_count(node);
 
-	if (node->type == cJSON_Object && count > 1) {
+	if (cJSON_IsObject(node) && count > 1) {
 		const char **names = calloc(count, sizeof(*names));
 		size_t i = 0;
 		if (!names)
@@ -243,9 +263,10 @@ static skr_status refuse_duplicates(const cJSON *node)
 		free(names);
 		TRY(status);
 	}
-	for (const cJSON *child = node->child; child; child = child->next)
-		if (child->child)
-			TRY(refuse_duplicates(child));
+	for (cJSON *child = node->child; child; child = child->next)
+		TRY(settle(child));
+	if (cJSON_IsNumber(node))
+		keep_digits(node);
 	return OK;
 }
 
@@ -262,7 +283,7 @@ skr_status json_parse_large(const void *text, size_t len, size_t members, json *
 	tree = cJSON_ParseWithLength(text, len);
 	if (!tree)
 		return FAIL(14, "%zu bytes of JSON", len);
-	TRY(refuse_duplicates(tree));
+	TRY(settle(tree));
 	*ret = TAKE(tree);
 	return OK;
 }
@@ -288,6 +309,7 @@ enum json_kind json_kind(const json *j)
 	case cJSON_True:
 		return JSON_BOOL;
 	case cJSON_Number:
+	case cJSON_Raw: /* keep_digits */
 		return JSON_NUMBER;
 	case cJSON_String:
 		return JSON_STRING;
@@ -415,7 +437,11 @@ json *json_of_string(const char *value)
 
 json *json_of_number(int64_t value)
 {
-	return cJSON_CreateNumber((double)value);
+	json *number = cJSON_CreateNumber((double)value);
+
+	if (number)
+		keep_digits(number);
+	return number;
 }
 
 json *json_copy(const json *j)
@@ -470,32 +496,33 @@ void json_remove(json *object, const char *name)
 	cJSON_DeleteItemFromObjectCaseSensitive(object, name);
 }
 
+static int compare_members(const void *a, const void *b)
+{
+	return strcmp((*(json *const *)a)->string, (*(json *const *)b)->string);
+}
+
 void json_sort(json *object)
 {
-	bool sorted = json_kind(object) != JSON_OBJECT;
+	size_t count = json_kind(object) == JSON_OBJECT ? json_count(object) : 0;
+	json **members = count > 1 ? calloc(count, sizeof(json *)) : NULL;
 
-	/* Few members: exchange neighbours until in order. cJSON keeps the last item in first->prev. */
-	while (!sorted) {
-		sorted = true;
-		for (json *a = object->child; a && a->next; a = a->next) {
-			if (strcmp(a->string, a->next->string) <= 0)
-				continue;
-			json *moved = cJSON_DetachItemViaPointer(object, a->next);
-			json *before = object->child;
-			int at = 0;
-			for (; before != a; before = before->next)
-				at++;
-			cJSON_InsertItemInArray(object, at, moved);
-			sorted = false;
-			break;
-		}
+	if (count > 1 && !members) {
+		object->type = cJSON_Invalid; /* printing will fail, rather than print unsorted */
+		return;
+	}
+	if (members) {
+		for (size_t i = 0; i < count; i++)
+			members[i] = cJSON_DetachItemFromArray(object, 0);
+		qsort(members, count, sizeof(json *), compare_members);
+		for (size_t i = 0; i < count; i++)
+			cJSON_AddItemToArray(object, members[i]);
+		free(members);
 	}
 	for (json *child = object ? object->child : NULL; child; child = child->next)
 		if (child->child)
 			json_sort(child);
 }
 
-/* cJSON prints integers of 15 digits and less exactly, larger ones by %1.17g, which is exact up to 2^53 as well. */
 skr_status json_print(const json *j, struct buf *out)
 {
 	char *text = cJSON_PrintUnformatted(j);
