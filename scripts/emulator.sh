@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+# Sourced: the emulated Azure for demo and tests. Needs $build, a build folder.
+
+# start_emulator FOLDER [arguments…] : starts it there, waits until it is ready, sets SKR_EMULATOR_* and emulator_pid.
+start_emulator() {
+	local folder=$1 waited=0
+	shift
+	mkdir -p "$folder"
+	chmod go-w "$folder"
+	"$build/src/skr-emulator" --dir "$folder" "$@" >"$folder/emulator.out" 2>"$folder/emulator.err" &
+	emulator_pid=$!
+	until grep -q '^ready' "$folder/emulator.out" 2>/dev/null; do
+		if ! kill -0 "$emulator_pid" 2>/dev/null || [ $((waited += 1)) -gt 300 ]; then
+			echo "skr-emulator did not start:" >&2
+			cat "$folder/emulator.err" >&2
+			return 1
+		fi
+		sleep 0.1
+	done
+	set -a
+	. "$folder/endpoints"
+	set +a
+	# The agent runs inside the played hardware; everything else is untouched.
+	cat >"$folder/skr-agent" <<-END
+		#!/bin/sh
+		SKR_GUEST_SOCKET='$folder/hardware.sock' SKR_GUEST_DEVICES="\$(cat '$folder/devices' 2>/dev/null || echo sev-guest)"
+		SKR_GUEST_FAULT="\$(cat '$folder/device-fault' 2>/dev/null)"
+		UVM_SECURITY_CONTEXT_DIR='$folder/security-context'
+		export SKR_GUEST_SOCKET SKR_GUEST_DEVICES SKR_GUEST_FAULT UVM_SECURITY_CONTEXT_DIR
+		LD_PRELOAD='${agent_preload:+$agent_preload }$build/src/skr-guest-preload.so' exec '$build/src/skr-agent'
+	END
+	chmod 755 "$folder/skr-agent"
+}
+
+stop_emulator() {
+	[ -n "${emulator_pid:-}" ] || return 0
+	kill "$emulator_pid" 2>/dev/null
+	wait "$emulator_pid" 2>/dev/null
+	emulator_pid=
+}
+
+# emulator_curl arguments… : curl that trusts the emulator and nobody else, and fails on an HTTP error with the body shown.
+emulator_curl() {
+	curl --silent --show-error --fail-with-body --cacert "$SKR_EMULATOR_CA" "$@"
+}
+
+# access_token AUDIENCE : a token of the played machine's managed identity.
+access_token() {
+	emulator_curl -H 'Metadata: true' \
+		"$SKR_EMULATOR_IMDS/metadata/identity/oauth2/token?api-version=2018-02-01&resource=$1" |
+		sed -n 's/.*"access_token" *: *"\([^"]*\)".*/\1/p'
+}
+
+audience_of() { # https://NAME.vault.localhost:PORT -> https://vault.localhost
+	local host=${1#https://}
+	host=${host%%[:/]*}
+	echo "https://${host#*.}"
+}
+
+# vault METHOD URL [JSON] : one call to the emulated vault or Managed HSM; api-version is added.
+vault() {
+	local method=$1 url=$2 body=${3:-} audience
+	audience=$(audience_of "$url")
+	case $url in *\?*) ;; *) url="$url?api-version=7.4" ;; esac
+	emulator_curl -X "$method" -H "Authorization: Bearer $(access_token "$audience")" -H 'Content-Type: application/json' \
+		${body:+--data-binary "$body"} "$url"
+}
+
+base64url() { base64 -w0 | tr '+/' '-_' | tr -d '='; }
+
+# host_data : what the played machine's reports say of its security policy.
+host_data() { base64 -d "$SKR_EMULATOR_DIR/security-context/security-policy-base64" | sha256sum | cut -d' ' -f1; }
+
+# release_policy [HOSTDATA] : a policy that only machines with this host data satisfy; this machine's own without argument.
+release_policy() {
+	printf '{"version":"1.0.0","anyOf":[{"authority":"%s","allOf":[%s,%s,%s]}]}' "$SKR_EMULATOR_ATTESTATION" \
+		'{"claim":"x-ms-attestation-type","equals":"sevsnpvm"}' \
+		'{"claim":"x-ms-compliance-status","equals":"azure-compliant-uvm"}' \
+		"{\"claim\":\"x-ms-sevsnpvm-hostdata\",\"equals\":\"${1:-$(host_data)}\"}"
+}
+
+# create_key VAULT NAME KIND [POLICY] : KIND is RSA-HSM:2048, EC-HSM:P-256, oct-HSM:256. Prints nothing; fails with Azure's words.
+create_key() {
+	local kty=${3%%:*} size=${3#*:} extra answer
+	case $kty in EC*) extra="\"crv\":\"$size\"" ;; *) extra="\"key_size\":$size" ;; esac
+	answer=$(vault POST "$1/keys/$2/create" "{\"kty\":\"$kty\",$extra,\"attributes\":{\"exportable\":true},
+		\"release_policy\":{\"contentType\":\"application/json; charset=utf-8\",
+		\"data\":\"$(printf %s "${4:-$(release_policy)}" | base64url)\"}}") || {
+		echo "creating key $2: $answer" >&2
+		return 1
+	}
+}
+
+# write_configuration FILE TOKEN LINES… : a configuration for the emulator with one token; more tokens may be appended.
+write_configuration() {
+	local file=$1 token=$2
+	shift 2
+	(
+		umask 022
+		cat >"$file" <<-END
+			[skr-pkcs11]
+			log = ${log_to:-$(dirname "$file")/skr-pkcs11.log}
+			log_level = ${log_level:-info}
+			agent = exec:$SKR_EMULATOR_DIR/skr-agent
+			allow_custom_endpoint = yes
+			imds = $SKR_EMULATOR_IMDS
+			ca_file = $SKR_EMULATOR_CA
+
+		END
+		write_token "$token" "$@" >>"$file"
+	)
+}
+
+write_token() { # TOKEN LINES…
+	echo "[token $1]"
+	echo "attestation = $SKR_EMULATOR_ATTESTATION"
+	shift
+	printf '%s\n' "$@" ''
+}
+
+# releases : how many keys the emulator has released so far.
+releases() { grep '"op" *: *"release"' "$SKR_EMULATOR_DIR/requests.jsonl" 2>/dev/null | grep -c '"status" *: *200'; }
