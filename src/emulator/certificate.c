@@ -283,7 +283,7 @@ static skr_status hardware_id(const X509 *vcek, struct vcek_extensions *out)
 	return OK;
 }
 
-static skr_status product_name(const X509 *vcek, struct vcek_extensions *out)
+static skr_status product_extension(const X509 *vcek, struct vcek_extensions *out)
 {
 	const ASN1_OCTET_STRING *value;
 	TRY(amd_extension(vcek, "2", &value));
@@ -303,7 +303,7 @@ skr_status vcek_extensions_read(const X509 *vcek, struct vcek_extensions *ret)
 {
 	struct vcek_extensions read = {0};
 
-	TRY(product_name(vcek, &read));
+	TRY(product_extension(vcek, &read));
 	TRY(required_level(vcek, "3.1", &read.bootloader));
 	TRY(required_level(vcek, "3.2", &read.tee));
 	TRY(required_level(vcek, "3.3", &read.snp));
