@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SKR_EVIDENCE_TSM_H
+#define SKR_EVIDENCE_TSM_H
+
+#include "evidence/snp.h"
+
+/*
+ * Asks for a report through configfs-tsm (Linux 6.7 and later, Documentation/ABI/testing/configfs-tsm): makes an entry
+ * skr-PID-START-NAMESPACE-RANDOM below /sys/kernel/config/tsm/report, writes the report data, reads report and
+ * certificate table, and checks that nobody else used the entry meanwhile. The entry is removed in any case; entries
+ * that killed processes of ours left behind are removed first (logged as SKR-121).
+ *
+ * SKR-100  the directory is not there
+ * SKR-101, SKR-021  no entry can be made: permission, or a read-only mount
+ * SKR-110  the answer came after the deadline
+ * SKR-111, SKR-112  as in snp.h: the driver below is the same
+ * SKR-116  the report has not its size
+ * SKR-120  busy or changed under us, three times
+ * SKR-122  the kernel has no provider, another one than sev_guest, or refuses
+ */
+skr_status snp_from_tsm(const struct snp_question *question, struct snp_answer *ret) MUST_CHECK;
+
+#endif
