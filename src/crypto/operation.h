@@ -5,7 +5,8 @@
 #include "crypto/key.h"
 #include "crypto/mechanism.h"
 
-/* One active operation of a session (PKCS#11 2.40 section 5.8 to 5.13). Used by one thread at a time: the session's lock. */
+/* One active operation of a session (PKCS#11 2.40 section 5.8 to 5.13). Used by one thread at a time: the session's
+ * lock. */
 struct operation;
 
 enum operation_kind { OPERATION_SIGN, OPERATION_VERIFY, OPERATION_ENCRYPT, OPERATION_DECRYPT, OPERATION_DIGEST };
@@ -13,23 +14,27 @@ enum operation_kind { OPERATION_SIGN, OPERATION_VERIFY, OPERATION_ENCRYPT, OPERA
 /*
  * Begins. Parameters are copied. `key` is held until the end; NULL for digests. CKR_MECHANISM_INVALID,
  * CKR_MECHANISM_PARAM_INVALID, CKR_KEY_TYPE_INCONSISTENT, CKR_KEY_FUNCTION_NOT_PERMITTED, CKR_KEY_SIZE_RANGE,
- * CKR_HOST_MEMORY. `reuse` (may be NULL, or point to NULL) is a finished operation of the same session, which is taken over
- * and spares the set-up of contexts when kind, mechanism, parameters and key are the same; it is consumed in any case.
+ * CKR_HOST_MEMORY. `reuse` (may be NULL, or point to NULL) is a finished operation of the same session, which is taken
+ * over and spares the set-up of contexts when kind, mechanism, parameters and key are the same; it is consumed in any
+ * case.
  */
 CK_RV operation_begin(enum operation_kind kind, const CK_MECHANISM *mechanism, struct key *key,
-    const struct mechanism_policy *policy, struct operation **reuse, struct operation **ret);
+                      const struct mechanism_policy *policy, struct operation **reuse, struct operation **ret);
 
 /*
- * The whole input at once: C_Sign, C_Encrypt, C_Decrypt, C_Digest. `out` NULL asks for the length: CKR_OK. CKR_BUFFER_TOO_SMALL sets the
- * length. In these two cases the operation goes on (operation_goes_on says so); every other answer ends it, and the
- * caller disposes of it.
+ * The whole input at once: C_Sign, C_Encrypt, C_Decrypt, C_Digest. `out` NULL asks for the length: CKR_OK.
+ * CKR_BUFFER_TOO_SMALL sets the length. In these two cases the operation goes on (operation_goes_on says so); every
+ * other answer ends it, and the caller disposes of it.
  */
-CK_RV operation_single(struct operation *operation, const CK_BYTE *in, CK_ULONG in_len, CK_BYTE *out, CK_ULONG *out_len);
+CK_RV operation_single(struct operation *operation, const CK_BYTE *in, CK_ULONG in_len, CK_BYTE *out,
+                       CK_ULONG *out_len);
 CK_RV operation_verify(struct operation *operation, const CK_BYTE *in, CK_ULONG in_len, const CK_BYTE *signature,
-    CK_ULONG signature_len);
+                       CK_ULONG signature_len);
 
-/* Several parts. `out` only for encrypt and decrypt; NULL otherwise. CKR_MECHANISM… as single; an error ends the operation. */
-CK_RV operation_update(struct operation *operation, const CK_BYTE *in, CK_ULONG in_len, CK_BYTE *out, CK_ULONG *out_len);
+/* Several parts. `out` only for encrypt and decrypt; NULL otherwise. CKR_MECHANISM… as single; an error ends the
+ * operation. */
+CK_RV operation_update(struct operation *operation, const CK_BYTE *in, CK_ULONG in_len, CK_BYTE *out,
+                       CK_ULONG *out_len);
 CK_RV operation_final(struct operation *operation, CK_BYTE *out, CK_ULONG *out_len);
 CK_RV operation_verify_final(struct operation *operation, const CK_BYTE *signature, CK_ULONG signature_len);
 
