@@ -99,8 +99,8 @@ static void second_generation(void)
 {
 	int status;
 
-	initialize_first();
-	CHILD(p11->C_Initialize(NULL) == CKR_OK || true);
+	CHILD(p11->C_Initialize(NULL) == CKR_OK);
+	log_in_and_sign();
 	pid_t pid = fork();
 	if (pid == 0) {
 		finalize_first();
