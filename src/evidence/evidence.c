@@ -154,8 +154,8 @@ static skr_status find_endorsement(const struct search *search, struct endorseme
 /* --- One report --- */
 
 /*
- * Extended reports are asked for only where nothing else is at hand: hosts without them have never been seen to be
- * asked so, and an unexpected answer makes the driver shut its channel until the machine restarts.
+ * Extended reports are asked for only where no certificates are at hand: nobody has written down what Azure's hosts
+ * answer to that, and an answer the driver does not expect makes it shut its channel until the machine restarts.
  */
 static bool want_table(const char *setting, const struct security_context *context)
 {

@@ -172,6 +172,9 @@ static skr_status outcome_failed(const struct outcome *o)
 	case EACCES:
 	case EPERM:
 		return FAIL(22, "%s: %s", o->what, strerror(o->error));
+	case EINVAL: /* refused before anything was sent */
+	case EFAULT:
+		return FAIL(599, "%s: %s", o->what, strerror(o->error));
 	default:
 		return FAIL(111, "%s: %s, firmware error 0x%x, hypervisor error 0x%x, after %" PRId64 " ms", o->what,
 		            strerror(o->error), (unsigned)o->fw_error, (unsigned)o->vmm_error, o->ms);
