@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SKR_CLI_COMMAND_H
+#define SKR_CLI_COMMAND_H
+
+#include "cli/terminal.h"
+
+enum exit_code { EXIT_GOOD = 0, EXIT_BAD = 1, EXIT_USAGE = 2 };
+
+/*
+ * One thing that skr-pkcs11 does. `run` gets the arguments behind the command's words and writes results to t->out,
+ * what went wrong to t->err.
+ */
+struct command {
+	const char *words;     /* "config check" */
+	const char *arguments; /* "[FILE]" */
+	const char *summary;   /* one line */
+	enum exit_code (*run)(struct terminal *t, int argc, char **argv);
+};
+extern const struct command commands[]; /* ends with NULL words */
+
+enum exit_code config_check(struct terminal *t, int argc, char **argv);
+enum exit_code config_settings_list(struct terminal *t, int argc, char **argv);
+enum exit_code tokens_show(struct terminal *t, int argc, char **argv);
+enum exit_code doctor(struct terminal *t, int argc, char **argv);
+
+/* Finds the command that the arguments (without the program's name) begin with and runs it; --help and --version too.
+ */
+enum exit_code command_run(struct terminal *t, int argc, char **argv);
+
+/* "skr-pkcs11 WORDS: PROBLEM" and where to read on; EXIT_USAGE. */
+enum exit_code command_misused(struct terminal *t, const struct command *command, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The row of a command by its words, for its own messages. */
+const struct command *command_find(const char *words);
+
+#endif

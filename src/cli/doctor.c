@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `skr-pkcs11 doctor`: what a login needs, looked at one by one, and then the login itself, with its own code. */
+#include "cli/command.h"
+
+#include "base/file.h"
+#include "config/config.h"
+#include "release/release.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void free_config(struct config **config)
+{
+	config_free(*config);
+}
+#define auto_config __attribute__((cleanup(free_config))) struct config
+
+static void free_text(char **text)
+{
+	free(*text);
+}
+#define auto_text __attribute__((cleanup(free_text))) char
+
+/* One visit: what was found bad is counted, and the visit goes on. */
+struct visit {
+	struct terminal *t;
+	const struct config *config;
+	int bad;
+	char step[24]; /* of the login, under way */
+	int64_t began;
+};
+
+static void report(struct visit *v, skr_status status, const char *name, const char *good)
+{
+	if (!status.failure) {
+		terminal_check(v->t, VERDICT_GOOD, name, -1, "%s", good);
+		return;
+	}
+	v->bad++;
+	terminal_check(v->t, VERDICT_BAD, name, -1, "%s", "");
+	terminal_failure(v->t, status_last());
+}
+
+/* ---- surroundings ---- */
+
+static skr_status check_socket(const char *path)
+{
+	struct stat about;
+
+	if (stat(path, &about) != 0)
+		return FAIL(502, "%s: %s", path, strerror(errno));
+	if (!S_ISSOCK(about.st_mode))
+		return FAIL(502, "%s is not a socket", path);
+	if (access(path, W_OK) != 0)
+		return FAIL(502, "%s: %s (mode %04o, uid %ld, gid %ld)", path, strerror(errno),
+		            (unsigned)about.st_mode & 07777, (long)about.st_uid, (long)about.st_gid);
+	return OK;
+}
+
+static skr_status check_program(const char *path)
+{
+	if (file_check_trusted(path).failure)
+		return FAIL(500, "%s", status_message()[0] ? status_message() : path);
+	if (access(path, X_OK) != 0)
+		return FAIL(500, "%s: %s", path, strerror(errno));
+	return OK;
+}
+
+static void check_agent(struct visit *v)
+{
+	const struct config *config = v->config;
+
+	report(v, config->agent_is_socket ? check_socket(config->agent) : check_program(config->agent), "agent",
+	       config->agent);
+}
+
+static bool swap_is_active(void)
+{
+	auto_buf text = BUF(64 * 1024);
+
+	/* The first line is a heading. */
+	return !file_read("/proc/swaps", &text).failure && strchr(buf_text(&text), '\n') &&
+	       strchr(buf_text(&text), '\n')[1] != '\0';
+}
+
+/* 1 MiB and 64 KiB per key (threat model section 6). */
+static size_t locked_memory_needed(const struct config *config)
+{
+	size_t kib = 1024;
+
+	for (size_t i = 0; i < config->token_count; i++)
+		kib += 64 * config->tokens[i].key_count;
+	return kib;
+}
+
+static void check_memory_lock(struct visit *v)
+{
+	struct rlimit limit;
+	size_t needed = locked_memory_needed(v->config);
+
+	if (v->config->memory_lock == ARENA_LOCK_OFF) {
+		terminal_check(v->t, VERDICT_NOTE, "memory lock", -1, "memory_lock = off: keys may reach the swap");
+		return;
+	}
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
+		terminal_check(v->t, VERDICT_GOOD, "memory lock", -1, "no limit, %zu KiB needed", needed);
+		return;
+	}
+	size_t allowed = (size_t)(limit.rlim_cur / 1024);
+	bool enough = allowed >= needed || geteuid() == 0, swap = swap_is_active();
+	bool bad = !enough && (swap || v->config->memory_lock == ARENA_LOCK_REQUIRE);
+	terminal_check(v->t,
+	               enough ? VERDICT_GOOD
+	               : bad  ? VERDICT_BAD
+	                      : VERDICT_NOTE,
+	               "memory lock", -1, "%zu KiB allowed, %zu KiB needed, swap is %s", allowed, needed,
+	               swap ? "active" : "not active");
+	if (!enough)
+		terminal_below(v->t, "SKR-%03d what to do: %s", bad ? 11 : 10, failure_row(bad ? 11 : 10)->hint);
+	v->bad += bad;
+}
+
+static void check_readable(struct visit *v, const char *setting, const char *path, size_t limit)
+{
+	auto_buf content = BUF(limit);
+
+	if (path)
+		report(v, file_read(path, &content), setting, path);
+}
+
+static void check_directory(struct visit *v, const char *setting, const char *path)
+{
+	struct stat about;
+	skr_status status = OK;
+
+	if (!path)
+		return;
+	if (stat(path, &about) != 0 || !S_ISDIR(about.st_mode) || access(path, W_OK | X_OK) != 0) {
+		terminal_check(v->t, VERDICT_NOTE, setting, -1,
+		               "%s cannot be used: logins of several processes are not kept apart", path);
+		return;
+	}
+	report(v, status, setting, path);
+}
+
+static void check_token_files(struct visit *v, const struct token_config *token)
+{
+	for (size_t i = 0; i < token->certificate_count; i++)
+		check_readable(v, "certificate", token->certificates[i], 256 * 1024);
+	for (size_t i = 0; i < token->public_key_count; i++)
+		check_readable(v, "public key", token->public_keys[i], 64 * 1024);
+	if (token->identity == IDENTITY_SECRET || token->identity == IDENTITY_CERTIFICATE) {
+		/* The agent reads it; where it is a service this user may not be able to. */
+		if (!v->config->agent_is_socket)
+			check_readable(v, "identity", token->identity_argument, 64 * 1024);
+	}
+}
+
+/* ---- the login ---- */
+
+static void show_progress(const struct release_step *step, void *with)
+{
+	struct visit *v = with;
+
+	snprintf(v->step, sizeof(v->step), "%s", step->name);
+	if (step->ms < 0) {
+		v->began = monotonic_ms();
+		terminal_waiting(v->t, step->name);
+		return;
+	}
+	terminal_check(v->t, VERDICT_GOOD, step->name, step->ms, "%s", step->detail);
+	v->step[0] = '\0';
+}
+
+static void show_keys(struct visit *v, const struct release *release)
+{
+	for (size_t i = 0; i < release->key_count; i++) {
+		const struct released_key *key = &release->keys[i];
+		char hash[9];
+		for (size_t b = 0; b < 4; b++)
+			snprintf(hash + 2 * b, 3, "%02x", key->public_key_sha256[b]);
+		terminal_check(v->t, VERDICT_GOOD, "key", -1, "%s%s%s", key->kid,
+		               key->key ? ", public key SHA-256 " : "", key->key ? hash : "");
+	}
+}
+
+static void try_login(struct visit *v, const struct token_config *token)
+{
+	auto_release release = {.key_count = 0};
+	struct release_options options = {
+	    .deadline = deadline_in((int64_t)v->config->login_deadline * 1000), .progress = show_progress, .with = v};
+	int64_t began = monotonic_ms();
+
+	terminal_heading(v->t, "token %s", token->label);
+	check_token_files(v, token);
+	v->step[0] = '\0';
+	skr_status status = release_run(v->config, token, &options, &release);
+	if (status.failure) {
+		const struct status_record *record = status_last();
+		bool named = v->step[0] != '\0';
+		v->bad++;
+		terminal_check(v->t, VERDICT_BAD,
+		               named             ? v->step
+		               : record->step[0] ? record->step
+		                                 : "login",
+		               monotonic_ms() - (named ? v->began : began), "%s", "");
+		terminal_failure(v->t, record);
+		return;
+	}
+	show_keys(v, &release);
+	terminal_check(v->t, VERDICT_GOOD, "login", monotonic_ms() - began, "%zu key%s", release.key_count,
+	               release.key_count == 1 ? "" : "s");
+}
+
+/* ---- the visit ---- */
+
+/* Arena and libcrypto as a login needs them; before anything else allocates by libcrypto. */
+static void prepare_memory(struct visit *v)
+{
+	skr_status status = arena_open(ARENA_LOCK_AUTO);
+
+	if (!status.failure)
+		status = ossl_open();
+	if (status.failure)
+		report(v, status, "memory", "");
+}
+
+static skr_status read_config(const char *given, struct config **ret)
+{
+	auto_text *path = NULL;
+
+	if (given)
+		return config_read(given, ret);
+	TRY(config_path(NULL, &path));
+	return config_read(path, ret);
+}
+
+static enum exit_code visit(struct visit *v, const char *path, const char *label)
+{
+	auto_config *config = NULL;
+
+	prepare_memory(v);
+	skr_status status = read_config(path, &config);
+	report(v, status, "configuration", config ? config->path : "");
+	if (status.failure)
+		return EXIT_BAD;
+	v->config = config;
+	if (label && !config_token(config, label)) {
+		terminal_check(v->t, VERDICT_BAD, "token", -1, "%s is not in %s", label, config->path);
+		return EXIT_BAD;
+	}
+	if (config->token_count == 0)
+		terminal_check(v->t, VERDICT_NOTE, "tokens", -1, "none: every line of the configuration is a comment?");
+	check_agent(v);
+	check_memory_lock(v);
+	check_readable(v, "ca_file", config->ca_file, 4 * 1024 * 1024);
+	check_readable(v, "release_ca_file", config->release_ca_file, 4 * 1024 * 1024);
+	check_directory(v, "runtime_dir", config->runtime_dir);
+
+	if (v->bad) {
+		terminal_below(v->t, "no login was tried: put right what FAILED first");
+		return EXIT_BAD;
+	}
+	release_capture_environment(config->path);
+	for (size_t i = 0; i < config->token_count; i++)
+		if (!label || strcmp(label, config->tokens[i].label) == 0)
+			try_login(v, &config->tokens[i]);
+	return v->bad ? EXIT_BAD : EXIT_GOOD;
+}
+
+enum exit_code doctor(struct terminal *t, int argc, char **argv)
+{
+	struct visit v = {.t = t};
+	const char *path = NULL, *label = NULL;
+
+	for (int i = 0; i < argc; i++) {
+		if (strcmp(argv[i], "--config") == 0 && i + 1 < argc)
+			path = argv[++i];
+		else if (argv[i][0] != '-' && !label)
+			label = argv[i];
+		else
+			return command_misused(t, command_find("doctor"), "\"%s\" is not understood", argv[i]);
+	}
+	return visit(&v, path, label);
+}

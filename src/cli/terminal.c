@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/terminal.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define NAME_WIDTH 16
+
+struct terminal terminal_standard(void)
+{
+	const char *term = getenv("TERM"), *no_colour = getenv("NO_COLOR");
+	bool capable = isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") != 0;
+
+	return (struct terminal){
+	    .out = stdout, .err = stderr, .live = capable, .colour = capable && !(no_colour && *no_colour)};
+}
+
+static const struct {
+	const char *word, *colour;
+} verdicts[] = {
+    [VERDICT_GOOD] = {"ok", "\033[32m"}, [VERDICT_NOTE] = {"note", "\033[33m"}, [VERDICT_BAD] = {"FAILED", "\033[31m"}};
+
+/* What services and files supply must not steer the terminal. UTF-8 passes. */
+static void print_clean(FILE *out, const char *text)
+{
+	for (const unsigned char *c = (const unsigned char *)text; *c; c++)
+		fputc(*c < 0x20 || *c == 0x7f ? '?' : *c, out);
+}
+
+static void erase_line(struct terminal *t)
+{
+	if (t->live)
+		fputs("\r\033[K", t->out);
+}
+
+void terminal_check(struct terminal *t, enum verdict verdict, const char *name, int64_t ms, const char *format, ...)
+{
+	char detail[512], time[32] = "";
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(detail, sizeof(detail), format, args);
+	va_end(args);
+	if (ms >= 0)
+		snprintf(time, sizeof(time), "%5lld ms", (long long)ms);
+
+	erase_line(t);
+	fprintf(t->out, "  %s%-6s%s  ", t->colour ? verdicts[verdict].colour : "", verdicts[verdict].word,
+	        t->colour ? "\033[0m" : "");
+	if (!detail[0] && !time[0])
+		fputs(name, t->out);
+	else if (!detail[0])
+		fprintf(t->out, "%-*s  %s", NAME_WIDTH, name, time);
+	else if (!time[0])
+		fprintf(t->out, "%-*s  ", NAME_WIDTH, name);
+	else
+		fprintf(t->out, "%-*s  %s  ", NAME_WIDTH, name, time);
+	print_clean(t->out, detail);
+	fputc('\n', t->out);
+	fflush(t->out);
+}
+
+void terminal_waiting(struct terminal *t, const char *name)
+{
+	if (!t->live)
+		return;
+	erase_line(t);
+	fprintf(t->out, "  ...     %s", name);
+	fflush(t->out);
+}
+
+static void print_wrapped(FILE *out, const char *indent, const char *text)
+{
+	const size_t width = 100;
+
+	while (*text) {
+		size_t take = strlen(text);
+		if (take > width) {
+			take = width;
+			while (take > 0 && text[take] != ' ')
+				take--;
+			if (take == 0)
+				take = strcspn(text, " ");
+		}
+		char line[1024];
+		snprintf(line, sizeof(line), "%.*s", (int)take, text);
+		fputs(indent, out);
+		print_clean(out, line);
+		fputc('\n', out);
+		text += take;
+		text += strspn(text, " ");
+	}
+}
+
+void terminal_below(struct terminal *t, const char *format, ...)
+{
+	char text[1024];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	print_wrapped(t->out, "          ", text);
+}
+
+/* "SKR-332 (release, contoso.vault.azure.net, HTTP 403, Forbidden, request 7f3c…)": what is known of it. */
+static void describe(const struct status_record *r, char *out, size_t size)
+{
+	char context[512] = "";
+	size_t at = 0;
+
+#define PART(condition, ...)                                                                                \
+	do {                                                                                                \
+		if ((condition) && at < sizeof(context)) {                                                  \
+			at += (size_t)snprintf(context + at, sizeof(context) - at, "%s", at ? ", " : " ("); \
+			if (at < sizeof(context))                                                           \
+				at += (size_t)snprintf(context + at, sizeof(context) - at, __VA_ARGS__);    \
+		}                                                                                           \
+	} while (0)
+	PART(r->step[0], "%s", r->step);
+	PART(r->host[0], "%s", r->host);
+	PART(r->attempts > 1, "attempt %d of %d", r->attempt, r->attempts);
+	PART(r->http > 0, "HTTP %d", r->http);
+	PART(r->svc_code[0], "%s", r->svc_code);
+	PART(r->reqid[0], "request %s", r->reqid);
+#undef PART
+	snprintf(out, size, "SKR-%03d %s%s%s", r->failure, failure_row(r->failure)->sentence, context,
+	         context[0] ? ")" : "");
+}
+
+void terminal_failure(struct terminal *t, const struct status_record *record)
+{
+	char what[1024];
+
+	describe(record, what, sizeof(what));
+	terminal_below(t, "%s", what);
+	if (record->sentence[0])
+		terminal_below(t, "%s", record->sentence);
+	terminal_below(t, "what to do: %s", failure_row(record->failure)->hint);
+}
+
+void terminal_heading(struct terminal *t, const char *format, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	fprintf(t->out, "\n%s", t->colour ? "\033[1m" : "");
+	print_clean(t->out, text);
+	fprintf(t->out, "%s\n", t->colour ? "\033[0m" : "");
+}
+
+void terminal_error(struct terminal *t, const struct status_record *record)
+{
+	char what[1024];
+
+	describe(record, what, sizeof(what));
+	print_wrapped(t->err, "", what);
+	if (record->sentence[0])
+		print_wrapped(t->err, "", record->sentence);
+	fprintf(t->err, "what to do: %s\n", failure_row(record->failure)->hint);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SKR_CLI_TERMINAL_H
+#define SKR_CLI_TERMINAL_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* Where a command writes. Colour repeats what the words say, and is used on a terminal only. */
+struct terminal {
+	FILE *out, *err;
+	bool colour; /* of out */
+	bool live;   /* out is a terminal: a line in progress may be rewritten */
+};
+
+/* For the standard streams: colour only on a terminal, and not where NO_COLOR is set or TERM is dumb. */
+struct terminal terminal_standard(void);
+
+enum verdict { VERDICT_GOOD, VERDICT_NOTE, VERDICT_BAD };
+
+/*
+ * One line of a list of checks: "  ok    NAME   12 ms  detail". `ms` below 0: no time. Detail may be empty; bytes that
+ * are not printable are replaced.
+ */
+void terminal_check(struct terminal *t, enum verdict verdict, const char *name, int64_t ms, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+
+/* On a terminal, that `name` is under way; the next terminal_check takes its place. Nothing otherwise. */
+void terminal_waiting(struct terminal *t, const char *name);
+
+/* Lines indented below a check. */
+void terminal_below(struct terminal *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Number, sentence of the row, what was seen, hint: three lines below a check. */
+void terminal_failure(struct terminal *t, const struct status_record *record);
+
+/* A heading on a line of its own, after an empty line. */
+void terminal_heading(struct terminal *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The same three lines on t->err, not indented, for commands that say nothing but this. */
+void terminal_error(struct terminal *t, const struct status_record *record);
+
+#endif
