@@ -78,7 +78,8 @@ static struct found search(void)
 		unsigned long start, end;
 		bool readable, dumpable;
 		char name[128];
-	} static ranges[4096];
+	};
+	static struct range ranges[4096];
 	size_t count = 0;
 	struct found found = {0};
 	char line[512], mode[8];

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+# Sourced by tests/interop/*.sh as: . "$(dirname "$0")/../support/interop.sh" "$@"
+# Starts the script again inside surroundings of its own, then gives it what all of them need.
+set -eu
+if [ -z "${SKR_RUN:-}" ]; then
+	SKR_TEST_FEW_KEYS=${SKR_TEST_FEW_KEYS-1}
+	export SKR_TEST_FEW_KEYS
+	exec "$(dirname "$0")/../support/surroundings.sh" "$1" "interop-$(basename "$0" .sh)" "$0" "$@"
+fi
+. "$SKR_TOP/scripts/emulator.sh"
+build=$SKR_BUILD
+module=$SKR_MODULE
+cd "$SKR_RUN"
+children=()
+trap 'for child in "${children[@]:-}"; do [ -z "$child" ] || kill "$child" 2>/dev/null || true; done' EXIT
+
+need() { # PROGRAM… : skips where a program cannot be had
+	local program
+	for program in "$@"; do
+		command -v "$program" >/dev/null || { echo "$program is not installed"; exit 77; }
+	done
+}
+
+check() { # TEXT COMMAND… : must succeed; its output is shown only if it does not
+	local text=$1
+	shift
+	if "$@" >"$SKR_RUN/check.out" 2>&1; then
+		echo "ok: $text"
+	else
+		echo "FAILED: $text ($*), status $?"
+		cat "$SKR_RUN/check.out"
+		exit 1
+	fi
+}
+
+check_fails() { # TEXT COMMAND… : must fail, and not by a signal
+	local text=$1 status=0
+	shift
+	"$@" >"$SKR_RUN/check.out" 2>&1 || status=$?
+	if [ "$status" = 0 ] || [ "$status" -ge 128 ]; then
+		echo "FAILED: $text ($*), status $status"
+		cat "$SKR_RUN/check.out"
+		exit 1
+	fi
+	echo "ok: $text"
+}
+
+check_says() { # TEXT PATTERN COMMAND… : must succeed and print the pattern
+	local text=$1 pattern=$2
+	shift 2
+	check "$text" "$@"
+	grep -qE -- "$pattern" "$SKR_RUN/check.out" || {
+		echo "FAILED: $text: no \"$pattern\" in"
+		cat "$SKR_RUN/check.out"
+		exit 1
+	}
+}
+
+check_releases() { # N : so many keys were released since the last call
+	local now
+	now=$(releases)
+	[ $((now - ${released_before:-0})) = "$1" ] || {
+		echo "FAILED: $((now - ${released_before:-0})) keys released, not $1"
+		exit 1
+	}
+	released_before=$now
+	echo "ok: $1 keys released"
+}
+
+# public_key LABEL : writes LABEL.pem, the public half as a token object gives it.
+public_key() {
+	pkcs11-tool --module "$module" --token-label skr --login --read-object --type pubkey --label "$1" -o "$1.der" >/dev/null 2>&1
+	openssl pkey -pubin -inform DER -in "$1.der" -out "$1.pem"
+}
+
+# test_ca : makes ca.pem and ca.key once.
+test_ca() {
+	[ -e ca.pem ] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj '/CN=Test CA' \
+		-addext 'keyUsage=critical,keyCertSign,cRLSign,digitalSignature' -keyout ca.key -out ca.pem 2>/dev/null
+}
+
+# certificate LABEL [SUBJECT] : writes LABEL.crt for the key in the token, signed by the test authority, and names it in the configuration.
+certificate() {
+	local label=$1 subject=${2:-/CN=localhost}
+	test_ca
+	public_key "$label"
+	openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "$subject" -keyout unused.key \
+		-addext 'subjectAltName=DNS:localhost,IP:127.0.0.1,email:user@example.org' -out "$label.csr" 2>/dev/null
+	openssl x509 -req -in "$label.csr" -force_pubkey "$label.pem" -CA ca.pem -CAkey ca.key -days 30 -copy_extensions copy \
+		-out "$label.crt" 2>/dev/null
+	rm -f unused.key
+	sed -i "/^\[token skr\]/a certificate = $SKR_RUN/$label.crt" "$SKR_PKCS11_CONF"
+}
+
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+wait_for_port() { # PORT
+	local tries=0
+	until (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; do
+		[ $((tries += 1)) -lt 100 ] || { echo "nobody listens on port $1"; return 1; }
+		sleep 0.1
+	done
+}
