@@ -6,18 +6,39 @@
 
 /* What MAA's SevSnpVm route is given (reference/maa section 4). All borrowed. */
 struct attestation_evidence {
-	const struct buf *report;	/* 1184 bytes */
-	const struct buf *chain_pem;	/* VCEK, ASK, ARK */
+	const struct buf *report;          /* 1184 bytes */
+	const struct buf *chain_pem;       /* VCEK, ASK, ARK */
 	const struct buf *uvm_endorsement; /* COSE_Sign1 bytes; empty: none */
-	const struct buf *runtime_data; /* the JSON bytes that REPORT_DATA commits to */
+	const struct buf *runtime_data;    /* the JSON bytes that REPORT_DATA commits to */
 };
 
 /*
  * Sends SNP evidence to the token's attestation instance and gives its token, which is opaque to us but bounded and
- * looked at: three parts, alg not none, iss is the instance, our nonce, our transport key in x-ms-runtime, not expired.
- * SKR-320 to 324.
+ * looked at: three parts, alg not none, iss is the instance, our nonce, our transport key in x-ms-runtime, not expired
+ * (asked for once more if it is). SKR-320 to 323.
  */
-skr_status attestation_snp(struct azure *azure, const struct attestation_evidence *evidence, struct buf *ret_token)
-    MUST_CHECK;
+skr_status attestation_snp(struct azure *azure, const struct attestation_evidence *evidence,
+                           struct buf *ret_token) MUST_CHECK;
+
+/* What a token must say to be the answer to our request. All borrowed. */
+struct attestation_expectation {
+	const char *instance;
+	const char *nonce;
+	const json *runtime_data; /* {"keys":[ours]} */
+	int64_t now;
+};
+/* Only a look, no verification: Key Vault is the token's verifier. SKR-323 names the field. */
+skr_status attestation_token_check(const char *token, size_t len,
+                                   const struct attestation_expectation *expected) MUST_CHECK;
+
+/* The claims as they stand, unverified: for messages and dates. SKR-323. `ret` is owned by the caller. */
+skr_status attestation_claims(const char *token, size_t len, json **ret) MUST_CHECK;
+
+/* Seconds since 1970 when the token ends; 0 if it does not say so. */
+int64_t attestation_expiry(const char *token, size_t len);
+
+/* The body of the request, appended to `out`: for attestation_snp, and tests. */
+skr_status attestation_snp_print(const struct attestation_evidence *evidence, const char *nonce,
+                                 struct buf *out) MUST_CHECK;
 
 #endif
