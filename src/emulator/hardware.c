@@ -34,10 +34,11 @@
 /* What POST /hardware can change. */
 struct machine {
 	enum product product;
-	uint32_t version, guest_svn, svn;
+	uint32_t version, guest_svn, svn, token_lifetime;
 	struct tcb tcb, thim_tcb, context_tcb;
 	bool thim_differs, context_differs;
-	bool debug, migration, smt, mask_chip_id, certificate_table, accept_real_amd;
+	bool debug, migration, smt, mask_chip_id, certificate_table;
+	bool accept_real_amd, certs_with_numbers;
 	uint8_t family_id[16], image_id[16], measurement[48], endorsed_measurement[48], host_data[32];
 	char feed[64];
 	char security_policy[POLICY_LIMIT];
@@ -63,7 +64,7 @@ struct state {
 
 struct uvm_signer {
 	EVP_PKEY *key;
-	STACK_OF(X509) * chain;
+	STACK_OF(X509) *chain;
 	uint8_t root[32];
 };
 
@@ -320,7 +321,7 @@ static skr_status uvm_certificate(struct emulator *e, const char *common, EVP_PK
 	return authority_kept_certificate(e, name, &plan, ret);
 }
 
-static skr_status push(STACK_OF(X509) * chain, X509 *certificate)
+static skr_status push(STACK_OF(X509) *chain, X509 *certificate)
 {
 	if (sk_X509_push(chain, certificate) > 0)
 		return OK;
@@ -446,6 +447,8 @@ static const struct setting settings[] = {
     SETTING(mask_chip_id, SET_BOOL),
     SETTING(certificate_table, SET_BOOL),
     SETTING(accept_real_amd, SET_BOOL),
+    SETTING(certs_with_numbers, SET_BOOL),
+    SETTING(token_lifetime, SET_NUMBER),
     SETTING(family_id, SET_HEX),
     SETTING(image_id, SET_HEX),
     SETTING(measurement, SET_HEX),
@@ -606,6 +609,7 @@ static skr_status machine_default(struct machine *m)
 	set_product(m, PRODUCT_MILAN);
 	m->guest_svn = 2;
 	m->svn = 100;
+	m->token_lifetime = 8 * 60 * 60;
 	m->smt = true;
 	m->family_id[0] = 1;
 	m->image_id[0] = 2;
@@ -776,21 +780,27 @@ skr_status hardware_thim(struct emulator *e, json **ret)
 /* Microsoft Supply Chain RSA Root CA 2022, the end of the chains in tests/data/snp and in CCF's list of roots. */
 static const char real_uvm_root[] = "I__iuL25oXEVFdTP_aBLx_eT1RPHbCQ_ECBQfYZpt9s";
 
-skr_status hardware_trust(struct emulator *e, struct hardware_trust *ret)
+skr_status hardware_attestation_rules(struct emulator *e, struct attestation_rules *ret)
 {
 	struct hardware *h = e->hardware;
 	auto_buf real = BUF(32);
 	TRY(base64url_decode(real_uvm_root, strlen(real_uvm_root), &real));
 
 	pthread_mutex_lock(&h->lock);
-	struct hardware_trust trust = {.ark = h->state->amd.ark, .accept_real_amd = h->state->machine.accept_real_amd};
-	X509_up_ref(trust.ark);
+	const struct machine *m = &h->state->machine;
+	struct attestation_rules rules = {
+	    .ark = h->state->amd.ark,
+	    .uvm_root_count = m->accept_real_amd ? 2 : 1,
+	    .accept_real_amd = m->accept_real_amd,
+	    .certs_with_numbers = m->certs_with_numbers,
+	    .token_lifetime = m->token_lifetime,
+	};
+	X509_up_ref(rules.ark);
 	pthread_mutex_unlock(&h->lock);
 
-	memcpy(trust.uvm_roots[0], h->uvm.root, 32);
-	memcpy(trust.uvm_roots[1], real.data, 32);
-	trust.uvm_root_count = trust.accept_real_amd ? 2 : 1;
-	*ret = trust;
+	memcpy(rules.uvm_roots[0], h->uvm.root, 32);
+	memcpy(rules.uvm_roots[1], real.data, 32);
+	*ret = rules;
 	return OK;
 }
 

@@ -25,6 +25,8 @@
  *   feed, svn             of the utility VM's endorsement
  *   endorsed_measurement  96 hex digits: what the endorsement says; follows measurement unless it is given too
  *   accept_real_amd       true: attestation also accepts reports under AMD's own roots and Microsoft's own endorsements
+ *   token_lifetime        of attestation tokens, seconds; 28800
+ *   certs_with_numbers    true: /certs gives n and e beside x5c; false, as on Azure: x5c alone
  */
 
 /* A signed report as the firmware gives it to a guest at `vmpl`. Thread-safe. */
@@ -34,13 +36,19 @@ skr_status hardware_report(struct emulator *e, const uint8_t report_data[64], ui
  */
 skr_status hardware_certificate_table(struct emulator *e, struct buf *out) MUST_CHECK;
 
-/* Whose endorsements an attestation service has to believe. */
-struct hardware_trust {
-	X509 *ark;                /* owned by the caller */
+/* What the attestation instances go by. */
+struct attestation_rules {
+	X509 *ark;                /* root of the played chips; owned by the caller */
 	uint8_t uvm_roots[2][32]; /* SHA-256 of certificates, as cose_trust wants them */
 	size_t uvm_root_count;
-	bool accept_real_amd;
+	bool accept_real_amd, certs_with_numbers;
+	uint32_t token_lifetime;
 };
-skr_status hardware_trust(struct emulator *e, struct hardware_trust *ret) MUST_CHECK;
+#define auto_rules __attribute__((cleanup(attestation_rules_done))) struct attestation_rules
+static inline void attestation_rules_done(struct attestation_rules *rules)
+{
+	X509_free(rules->ark);
+}
+skr_status hardware_attestation_rules(struct emulator *e, struct attestation_rules *ret) MUST_CHECK;
 
 #endif

@@ -1,0 +1,833 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "emulator/maa.h"
+
+#include "base/base64.h"
+#include "emulator/authority.h"
+#include "emulator/certificate.h"
+#include "emulator/cose.h"
+#include "emulator/exchange.h"
+#include "emulator/hardware.h"
+#include "jose/jwk.h"
+#include "jose/jws.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#define YEAR (365LL * 24 * 60 * 60)
+
+/* One of an instance's two signing keys; the second is published and never used. */
+struct signer {
+	EVP_PKEY *key;
+	X509 *certificate;
+	struct buf kid; /* standard base64 of SHA-256 of the public key */
+};
+
+struct instance {
+	struct instance *next;
+	char *host;
+	struct signer signers[2];
+};
+
+/* Touched by route handlers alone, which run one at a time. */
+struct maa {
+	struct instance *instances;
+	EVP_PKEY *stranger; /* a key that no instance publishes, for faults; made when first asked for */
+};
+
+/* ---- requests: layers of base64 and JSON ---- */
+
+static const char *skip_blanks(const char *at, const char *end)
+{
+	while (at < end && strchr(" \t\r\n", *at))
+		at++;
+	return at;
+}
+
+/* The end of the string that begins at `at`: behind its closing quote. */
+static const char *skip_string(const char *at, const char *end)
+{
+	for (at++; at < end && *at != '"'; at++)
+		if (*at == '\\')
+			at++;
+	return at < end ? at + 1 : end;
+}
+
+/*
+ * The digits of a top-level member "nonce" that is a number; NULL: there is none. The sidecar sends up to 20 digits,
+ * more than a JSON reader keeps.
+ */
+static const char *numeric_nonce(const char *text, const char *end)
+{
+	int depth = 0;
+
+	for (const char *at = text; at < end;) {
+		if (*at != '"') {
+			depth += (*at == '{' || *at == '[') - (*at == '}' || *at == ']');
+			at++;
+			continue;
+		}
+		const char *name = at;
+		at = skip_string(at, end);
+		const char *colon = skip_blanks(at, end);
+		if (depth != 1 || at - name != 7 || memcmp(name, "\"nonce\"", 7) != 0 || colon == end || *colon != ':')
+			continue;
+		at = skip_blanks(colon + 1, end);
+		if (at < end && isdigit((unsigned char)*at))
+			return at;
+	}
+	return NULL;
+}
+
+/* Copies a body, with quotes around a nonce that is a number. */
+static skr_status quote_nonce(const char *text, size_t len, struct buf *out)
+{
+	const char *end = text + len, *digits = numeric_nonce(text, end);
+	if (!digits)
+		return buf_append(out, text, len);
+	const char *behind = digits;
+	while (behind < end && isdigit((unsigned char)*behind))
+		behind++;
+	TRY(buf_append(out, text, (size_t)(digits - text)));
+	TRY(buf_append(out, "\"", 1));
+	TRY(buf_append(out, digits, (size_t)(behind - digits)));
+	TRY(buf_append(out, "\"", 1));
+	return buf_append(out, behind, (size_t)(end - behind));
+}
+
+static skr_status decode(const char *name, const char *text, struct buf *out)
+{
+	out->limit = MAA_REQUEST_LIMIT;
+	skr_status status = base64_decode_any(text, strlen(text), out);
+	return status.failure ? status_prefix(status, "%s", name) : OK;
+}
+
+static skr_status decode_member(const json *object, const char *name, struct buf *out)
+{
+	const char *text;
+	TRY(json_string(object, name, &text));
+	return decode(name, text, out);
+}
+
+static skr_status parse_layer(const char *name, const struct buf *text, json **ret)
+{
+	skr_status status = json_parse(text->data, text->len, ret);
+	if (status.failure)
+		return status_prefix(status, "%s", name);
+	return json_kind(*ret) == JSON_OBJECT ? OK : FAIL(213, "%s is not a JSON object", name);
+}
+
+/* {"Uvm":["…"]}: one endorsement in practice, so exactly one. */
+static skr_status parse_endorsements(const json *evidence, struct buf *out)
+{
+	auto_buf text = BUF(0);
+	auto_json *endorsements = NULL;
+	if (!json_get(evidence, "Endorsements"))
+		return OK;
+	TRY(decode_member(evidence, "Endorsements", &text));
+	TRY(parse_layer("Endorsements", &text, &endorsements));
+	const json *list = json_get(endorsements, "Uvm");
+	if (json_kind(list) != JSON_ARRAY || json_count(list) != 1 || !json_text(json_first(list)))
+		return FAIL(213, "Endorsements: Uvm is not an array of one string");
+	return decode("Uvm", json_text(json_first(list)), out);
+}
+
+static skr_status parse_report(const json *body, struct maa_request *out)
+{
+	auto_buf text = BUF(0);
+	auto_json *evidence = NULL;
+	TRY(decode_member(body, "report", &text));
+	TRY(parse_layer("report", &text, &evidence));
+	TRY(decode_member(evidence, "SnpReport", &out->report));
+	TRY(decode_member(evidence, "VcekCertChain", &out->chain_pem));
+	return parse_endorsements(evidence, &out->endorsement);
+}
+
+static skr_status parse_data(const json *body, const char *name, struct maa_data *out)
+{
+	const json *member = json_get(body, name);
+	const char *type = json_string_or_null(member, "dataType");
+	if (json_kind(member) == JSON_NONE || json_kind(member) == JSON_NULL)
+		return OK;
+	if (json_kind(member) != JSON_OBJECT)
+		return FAIL(213, "%s is not an object", name);
+	if (!json_string_or_null(member, "data") || !type)
+		return FAIL(213, "%s lacks data or dataType", name);
+	/* The sidecar sends both empty for "none". */
+	if (!*type && !*json_string_or_null(member, "data"))
+		return OK;
+	if (strcmp(type, "JSON") != 0 && strcmp(type, "Binary") != 0)
+		return FAIL(213, "%s: dataType is neither JSON nor Binary", name);
+	TRY(decode(name, json_string_or_null(member, "data"), &out->bytes));
+	out->there = true;
+	return strcmp(type, "JSON") == 0 ? parse_layer(name, &out->bytes, &out->object) : OK;
+}
+
+static skr_status parse_text(const json *body, const char *name, struct buf *out)
+{
+	const json *member = json_get(body, name);
+	if (json_kind(member) == JSON_NONE || json_kind(member) == JSON_NULL)
+		return OK;
+	if (!json_text(member))
+		return FAIL(213, "%s is not a string", name);
+	out->limit = MAA_REQUEST_LIMIT;
+	return buf_append_text(out, json_text(member));
+}
+
+void maa_request_done(struct maa_request *request)
+{
+	struct buf *buffers[] = {&request->report,         &request->chain_pem, &request->endorsement,
+	                         &request->runtime.bytes,  &request->nonce,     &request->draft_policy,
+	                         &request->init_time.bytes};
+	for (size_t i = 0; i < sizeof(buffers) / sizeof(buffers[0]); i++)
+		buf_done(buffers[i]);
+	json_free(request->runtime.object);
+	json_free(request->init_time.object);
+	*request = (struct maa_request){0};
+}
+
+skr_status maa_request_parse(const void *body, size_t len, struct maa_request *ret)
+{
+	auto_maa_request request = {0};
+	auto_buf text = BUF(MAA_REQUEST_LIMIT);
+	auto_json *tree = NULL;
+
+	TRY(quote_nonce(body, len, &text));
+	TRY(parse_layer("the request", &text, &tree));
+	TRY(parse_report(tree, &request));
+	TRY(parse_data(tree, "runtimeData", &request.runtime));
+	TRY(parse_data(tree, "initTimeData", &request.init_time));
+	TRY(parse_text(tree, "nonce", &request.nonce));
+	TRY(parse_text(tree, "draftPolicyForAttestation", &request.draft_policy));
+	*ret = request;
+	request = (struct maa_request){0};
+	return OK;
+}
+
+/* ---- claims ---- */
+
+static skr_status set_hex(json *claims, const char *name, const uint8_t *data, size_t len)
+{
+	auto_buf text = BUF(256);
+	TRY(hex_encode(data, len, &text));
+	json_set_string(claims, name, buf_text(&text));
+	return OK;
+}
+
+#define SNP(name) "x-ms-sevsnpvm-" name
+
+static skr_status report_digests(const uint8_t *report, json *claims)
+{
+	static const struct {
+		const char *name;
+		enum report_offset at;
+		size_t len;
+	} rows[] = {
+	    {SNP("authorkeydigest"), REPORT_AUTHOR_KEY_DIGEST, 48},
+	    {SNP("familyId"), REPORT_FAMILY_ID, 16},
+	    {SNP("hostdata"), REPORT_HOST_DATA, 32},
+	    {SNP("idkeydigest"), REPORT_ID_KEY_DIGEST, 48},
+	    {SNP("imageId"), REPORT_IMAGE_ID, 16},
+	    {SNP("launchmeasurement"), REPORT_MEASUREMENT, 48},
+	    {SNP("reportdata"), REPORT_REPORT_DATA, 64},
+	    {SNP("reportid"), REPORT_REPORT_ID, 32},
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		TRY(set_hex(claims, rows[i].name, report + rows[i].at, rows[i].len));
+	return OK;
+}
+
+static void report_numbers(const uint8_t *report, enum product product, json *claims)
+{
+	struct tcb tcb = tcb_read(product, report + REPORT_REPORTED_TCB);
+	uint64_t policy = report_u64(report, REPORT_POLICY);
+
+	json_set_number(claims, SNP("bootloader-svn"), tcb.bootloader);
+	json_set_number(claims, SNP("microcode-svn"), tcb.microcode);
+	json_set_number(claims, SNP("snpfw-svn"), tcb.snp);
+	json_set_number(claims, SNP("tee-svn"), tcb.tee);
+	json_set_number(claims, SNP("guestsvn"), report_u32(report, REPORT_GUEST_SVN));
+	json_set_number(claims, SNP("vmpl"), report_u32(report, REPORT_VMPL));
+	json_set_bool(claims, SNP("is-debuggable"), policy & REPORT_POLICY_DEBUG);
+	json_set_bool(claims, SNP("migration-allowed"), policy & REPORT_POLICY_MIGRATION);
+	json_set_bool(claims, SNP("smt-allowed"), policy & REPORT_POLICY_SMT);
+}
+
+/* What an endorsement's feed says of the machine, and the key usage that goes with it. */
+static const char *compliance(const struct cose_sign1 *endorsement)
+{
+	static const struct {
+		const char *feed, *eku, *status;
+	} rows[] = {
+	    {"ContainerPlat-AMD-UVM", ".2", "azure-compliant-uvm"},
+	    {"ConfAKS-AMD-UVM", ".5", "azure-signed-katacc-uvm"},
+	};
+	const struct cose_bytes feed = endorsement->feed, issuer = endorsement->issuer;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (feed.len == strlen(rows[i].feed) && memcmp(feed.data, rows[i].feed, feed.len) == 0 &&
+		    memcmp(issuer.data + issuer.len - 2, rows[i].eku, 2) == 0)
+			return rows[i].status;
+	return NULL;
+}
+
+static skr_status check_endorsed_measurement(const uint8_t *report, const json *payload)
+{
+	const char *text;
+	auto_buf measurement = BUF(64);
+	TRY(json_string(payload, SNP("launchmeasurement"), &text));
+	TRY(hex_decode(text, strlen(text), &measurement));
+	if (measurement.len != 48 || memcmp(measurement.data, report + REPORT_MEASUREMENT, 48) != 0)
+		return FAIL(117, "the UVM endorsement is for another launch measurement than the report's");
+	return OK;
+}
+
+static skr_status evaluate_endorsement(const struct maa_request *request, const struct attestation_rules *rules,
+                                       int64_t now, json *claims)
+{
+	const struct cose_trust trust = {
+	    .roots = (const uint8_t(*)[32])rules->uvm_roots, .root_count = rules->uvm_root_count, .now = now};
+	auto_cose endorsement = {0};
+	auto_json *payload = NULL;
+	int64_t svn;
+	if (request->endorsement.len == 0)
+		return OK;
+
+	TRY(cose_parse(request->endorsement.data, request->endorsement.len, &endorsement));
+	TRY(cose_verify(&endorsement, &trust));
+	TRY(json_parse(endorsement.payload.data, endorsement.payload.len, &payload));
+	TRY(json_integer(payload, SNP("guestsvn"), true, &svn));
+	TRY(check_endorsed_measurement(request->report.data, payload));
+	if (compliance(&endorsement))
+		json_set_string(claims, "x-ms-compliance-status", compliance(&endorsement));
+	json_set(claims, SNP("uvm-endorsement"), TAKE(payload));
+	return OK;
+}
+
+static skr_status evaluate_data(const struct maa_request *request, json *claims)
+{
+	const uint8_t *report = request->report.data;
+	if (request->runtime.there)
+		TRY(report_binds(report, request->runtime.bytes.data, request->runtime.bytes.len));
+	if (request->init_time.there)
+		TRY(report_launched_with(report, request->init_time.bytes.data, request->init_time.bytes.len));
+	if (request->runtime.object)
+		json_set(claims, "x-ms-runtime", json_copy(request->runtime.object));
+	if (request->init_time.object)
+		json_set(claims, "x-ms-inittime", json_copy(request->init_time.object));
+	return OK;
+}
+
+skr_status maa_evaluate(struct emulator *e, const struct maa_request *request, json *claims)
+{
+	auto_rules rules = {0};
+	auto_x509s *chain = NULL;
+	enum product product;
+	TRY(hardware_attestation_rules(e, &rules));
+	const struct report_trust trust = {
+	    .ark = rules.ark, .accept_real_amd = rules.accept_real_amd, .now = emulator_now(e)};
+
+	skr_status status = certificates_from_pem(request->chain_pem.data, request->chain_pem.len, &chain);
+	if (status.failure)
+		return FAIL(213, "VcekCertChain: no PEM certificates");
+	TRY(report_verify(request->report.data, request->report.len, chain, &trust, &product));
+	TRY(evaluate_data(request, claims));
+	TRY(evaluate_endorsement(request, &rules, trust.now, claims));
+	json_set_string(claims, "x-ms-attestation-type", "sevsnpvm");
+	report_numbers(request->report.data, product, claims);
+	return report_digests(request->report.data, claims);
+}
+
+/* ---- policy ---- */
+
+static const char default_policy[] = "version= 1.0;\n"
+                                     "authorizationrules\n{\n\t=> permit();\n};\n"
+                                     "issuancerules\n{\n};\n";
+
+/* x-ms-policy-hash: SHA-256 of the base64url text of the policy. */
+static skr_status policy_hash(const char *policy, json *claims)
+{
+	uint8_t digest[32];
+	auto_buf encoded = BUF(2 * MAA_REQUEST_LIMIT), hash = BUF(64);
+	TRY(base64url_encode(policy, strlen(policy), &encoded));
+	TRY(sha256(encoded.data, encoded.len, digest));
+	TRY(base64url_encode(digest, sizeof(digest), &hash));
+	json_set_string(claims, "x-ms-policy-hash", buf_text(&hash));
+	return OK;
+}
+
+/*
+ * Of the policy language only this much is played: a policy says its version, and a rule without a condition that
+ * denies is a refusal. SKR-320 with the service's code.
+ */
+static skr_status check_draft(const char *policy)
+{
+	auto_buf dense = BUF(MAA_REQUEST_LIMIT);
+	for (const char *at = policy; *at; at++)
+		if (!isspace((unsigned char)*at))
+			TRY(buf_append(&dense, at, 1));
+
+	skr_status status = OK;
+	const char *code = "PolicyParsingError";
+	if (strncmp(buf_text(&dense), "version=", 8) != 0) {
+		status = FAIL(320, "The draft policy does not begin with its version.");
+	} else if (strstr(buf_text(&dense), "{=>deny();") || strstr(buf_text(&dense), ";=>deny();")) {
+		code = "PolicyEvaluationError";
+		status =
+		    FAIL(320, "Native operation failed with 65518: A Deny claim was issued, authorization failed.");
+	}
+	if (status.failure)
+		snprintf(status_amend()->svc_code, sizeof(status_amend()->svc_code), "%s", code);
+	return status;
+}
+
+/* ---- instances ---- */
+
+static void signer_done(struct signer *signer)
+{
+	EVP_PKEY_free(signer->key);
+	X509_free(signer->certificate);
+	buf_done(&signer->kid);
+}
+
+static void instance_free(struct instance *instance)
+{
+	for (int i = 0; i < 2; i++)
+		signer_done(&instance->signers[i]);
+	free(instance->host);
+	free(instance);
+}
+
+/* The service signs its own certificate, named by the instance's address. */
+static skr_status signer_certificate(struct emulator *e, const char *host, int number, struct signer *signer)
+{
+	char address[80], name[96];
+	snprintf(address, sizeof(address), "https://%s", host);
+	snprintf(name, sizeof(name), "maa-%s-%d.pem", host, number);
+	const struct certificate_name subject[] = {{"CN", address}, {NULL, NULL}};
+	struct certificate_plan plan = {
+	    .subject = subject,
+	    .key = signer->key,
+	    .not_before = time(NULL) - 24 * 60 * 60,
+	    .not_after = time(NULL) + 5 * YEAR,
+	};
+	return authority_kept_certificate(e, name, &plan, &signer->certificate);
+}
+
+static skr_status signer_open(struct emulator *e, const char *host, int number, struct signer *signer)
+{
+	uint8_t digest[32];
+	char name[96];
+	snprintf(name, sizeof(name), "maa-%s-%d.key", host, number);
+	TRY(emulator_key(e, name, 2048, NULL, &signer->key));
+	TRY(signer_certificate(e, host, number, signer));
+	TRY(certificate_spki_sha256(signer->certificate, digest));
+	signer->kid = BUF(64);
+	return base64_encode(digest, sizeof(digest), &signer->kid);
+}
+
+/* The host becomes a file's name and a common name, which have 64 characters. */
+static skr_status check_host(const char *host)
+{
+	size_t len = strlen(host);
+	if (len == 0 || len > 64 - strlen("https://") ||
+	    strspn(host, "abcdefghijklmnopqrstuvwxyz0123456789.-") != len ||
+	    service_of_host(host) != SERVICE_ATTESTATION)
+		return FAIL(340, "%s is no attestation instance", host);
+	return OK;
+}
+
+static skr_status instance_open(struct emulator *e, const char *host, struct instance **ret)
+{
+	struct instance *instance = calloc(1, sizeof(*instance));
+	if (!instance || !(instance->host = strdup(host))) {
+		free(instance);
+		return FAIL(14, "no memory for an attestation instance");
+	}
+	for (int i = 0; i < 2; i++) {
+		skr_status status = signer_open(e, host, i + 1, &instance->signers[i]);
+		if (status.failure) {
+			instance_free(instance);
+			return status;
+		}
+	}
+	*ret = instance;
+	return OK;
+}
+
+/* Any name is an instance; it comes to be when it is first asked. */
+static skr_status instance_get(struct emulator *e, const char *host, const struct instance **ret)
+{
+	struct instance *found = e->maa->instances;
+	while (found && strcmp(found->host, host) != 0)
+		found = found->next;
+	if (!found) {
+		TRY(check_host(host));
+		TRY(instance_open(e, host, &found));
+		found->next = e->maa->instances;
+		e->maa->instances = found;
+	}
+	*ret = found;
+	return OK;
+}
+
+/* ---- tokens ---- */
+
+static skr_status random_jti(json *claims)
+{
+	uint8_t id[32];
+	TRY(random_bytes(id, sizeof(id)));
+	return set_hex(claims, "jti", id, sizeof(id));
+}
+
+static skr_status common_claims(struct emulator *e, struct exchange *x, const struct maa_request *request, json *claims)
+{
+	auto_rules rules = {0};
+	auto_buf issuer = BUF(512);
+	int64_t now = emulator_now(e);
+	TRY(hardware_attestation_rules(e, &rules));
+	TRY(exchange_origin(x, &issuer));
+
+	json_set_number(claims, "exp", now + rules.token_lifetime);
+	json_set_number(claims, "iat", now);
+	json_set_number(claims, "nbf", now);
+	json_set_string(claims, "iss", buf_text(&issuer));
+	json_set_string(claims, "x-ms-ver", "1.0");
+	if (request->nonce.len)
+		json_set_string(claims, "nonce", buf_text(&request->nonce));
+	TRY(policy_hash(request->draft_policy.len ? buf_text(&request->draft_policy) : default_policy, claims));
+	return random_jti(claims);
+}
+
+/* What tells a token for a draft policy from a real one: nobody signed it. */
+static skr_status unsigned_token(const json *claims, struct buf *out)
+{
+	static const char header[] = "{\"alg\":\"none\",\"typ\":\"JWT\"}";
+	auto_buf text = BUF(MAA_REQUEST_LIMIT);
+	TRY(json_print(claims, &text));
+	TRY(base64url_encode(header, strlen(header), out));
+	TRY(buf_append_text(out, "."));
+	TRY(base64url_encode(text.data, text.len, out));
+	return buf_append_text(out, ".");
+}
+
+static skr_status signing_key(struct emulator *e, const struct exchange *x, const struct signer *signer, EVP_PKEY **ret)
+{
+	if (x->signer == LEAF_GOOD) {
+		*ret = signer->key;
+		return OK;
+	}
+	if (!e->maa->stranger)
+		TRY(key_generate("RSA-2048", &e->maa->stranger));
+	*ret = e->maa->stranger;
+	return OK;
+}
+
+static skr_status signed_token(struct emulator *e, struct exchange *x, json *claims, struct buf *out)
+{
+	const struct instance *instance;
+	EVP_PKEY *key;
+	auto_buf jku = BUF(512);
+	auto_json *header = json_object();
+	TRY(instance_get(e, x->host, &instance));
+	TRY(signing_key(e, x, &instance->signers[0], &key));
+	TRY(exchange_origin(x, &jku));
+	TRY(buf_append_text(&jku, "/certs"));
+
+	json_set_string(header, "alg", "RS256");
+	json_set_string(header, "jku", buf_text(&jku));
+	json_set_string(header, "kid", buf_text(&instance->signers[0].kid));
+	json_set_string(header, "typ", "JWT");
+	return exchange_sign(x, "jwt", header, claims, key, out);
+}
+
+/* ---- routes ---- */
+
+/* A refusal in the service's own envelope; what is our own trouble stays a failure. */
+static skr_status refuse(struct exchange *x, skr_status why)
+{
+	char sentence[640], code[64];
+	snprintf(sentence, sizeof(sentence), "%s", status_message());
+	snprintf(code, sizeof(code), "%.63s", status_last()->svc_code);
+	switch (why.failure) {
+	case 116:
+	case 117:
+	case 208:
+	case 213:
+		return reply_error(x, 400, "InvalidParameter", NULL, "%s", sentence);
+	case 320:
+		return reply_error(x, 400, code, NULL, "%s", sentence);
+	default:
+		return why;
+	}
+}
+
+static skr_status attest(struct emulator *e, struct exchange *x, json **ret)
+{
+	auto_maa_request request = {0};
+	auto_json *claims = json_object(), *answer = json_object();
+	auto_buf token = BUF(MAA_REQUEST_LIMIT);
+	TRY(maa_request_parse(x->body.data, x->body.len, &request));
+	TRY(maa_evaluate(e, &request, claims));
+	if (request.draft_policy.len)
+		TRY(check_draft(buf_text(&request.draft_policy)));
+	TRY(common_claims(e, x, &request, claims));
+	json_sort(claims);
+
+	if (request.draft_policy.len)
+		TRY(unsigned_token(claims, &token));
+	else
+		TRY(signed_token(e, x, claims, &token));
+	json_set_string(answer, "token", buf_text(&token));
+	*ret = TAKE(answer);
+	return OK;
+}
+
+static bool known_version(const char *version)
+{
+	static const char *const versions[] = {"2018-09-01-preview", "2020-10-01",         "2022-08-01",
+	                                       "2022-09-01-preview", "2023-04-01-preview", "2025-06-01",
+	                                       "2026-03-11-preview"};
+	for (size_t i = 0; i < sizeof(versions) / sizeof(versions[0]); i++)
+		if (strcmp(version, versions[i]) == 0)
+			return true;
+	return false;
+}
+
+/* Whether the request is of a kind that is answered at all; if not, the reply says so. */
+static skr_status check_request(struct exchange *x, bool *ret_good)
+{
+	const char *version = exchange_query(x, "api-version"), *type = exchange_header(x, "Content-Type");
+	*ret_good = false;
+	if (!version)
+		return reply_error(x, 400, "InvalidParameter", NULL, "The query parameter api-version is missing.");
+	if (!known_version(version))
+		return reply_error(x, 400, "InvalidParameter", NULL, "The api-version %s is not served.", version);
+	if (strcmp(x->method, "POST") == 0 && (!type || strncasecmp(type, "application/json", 16) != 0))
+		return reply_error(x, 415, "UnsupportedMediaType", NULL, "The body must be application/json.");
+	*ret_good = true;
+	return OK;
+}
+
+static bool one_of(const char *type, const char *const *names)
+{
+	for (; *names; names++)
+		if (strcasecmp(type, *names) == 0)
+			return true;
+	return false;
+}
+
+static skr_status post_attest(struct emulator *e, struct exchange *x)
+{
+	static const char *const others[] = {"TdxVm", "AzureGuest", "SgxEnclave", "OpenEnclave", "Tpm", NULL};
+	const char *type = exchange_segment(x, "type");
+	bool good;
+	json *answer;
+
+	TRY(check_request(x, &good));
+	if (!good)
+		return OK;
+	if (one_of(type, others))
+		return reply_error(x, 400, "InvalidParameter", NULL,
+		                   "This emulator attests SevSnpVm alone; %s evidence is not played.", type);
+	if (strcasecmp(type, "SevSnpVm") != 0)
+		return reply_error(x, 404, "NotFound", NULL, "There is no attestation type %s.", type);
+
+	skr_status status = attest(e, x, &answer);
+	if (status.failure)
+		return refuse(x, status);
+	return reply_json(x, 200, answer);
+}
+
+static skr_status published_key(const struct signer *signer, bool with_numbers, json **ret)
+{
+	auto_json *key = NULL;
+	auto_buf der = BUF(8 * 1024), text = BUF(16 * 1024);
+	json *x5c = json_array();
+
+	if (with_numbers)
+		TRY(jwk_from_key(signer->key, &key));
+	else
+		key = json_object();
+	json_set_string(key, "alg", "RS256");
+	json_set_string(key, "kid", buf_text(&signer->kid));
+	json_set_string(key, "kty", "RSA");
+	json_set_string(key, "use", "sig");
+	json_set(key, "x5c", x5c);
+	TRY(certificate_to_der(signer->certificate, &der));
+	TRY(base64_encode(der.data, der.len, &text));
+	json_push(x5c, json_of_string(buf_text(&text)));
+	json_sort(key);
+	*ret = TAKE(key);
+	return OK;
+}
+
+static skr_status get_certs(struct emulator *e, struct exchange *x)
+{
+	const struct instance *instance;
+	auto_rules rules = {0};
+	auto_json *answer = json_object();
+	json *keys = json_array(), *key;
+	json_set(answer, "keys", keys);
+	TRY(instance_get(e, x->host, &instance));
+	TRY(hardware_attestation_rules(e, &rules));
+	for (int i = 0; i < 2; i++) {
+		TRY(published_key(&instance->signers[i], rules.certs_with_numbers, &key));
+		json_push(keys, key);
+	}
+	return reply_json(x, 200, TAKE(answer));
+}
+
+static json *texts(const char *const *names)
+{
+	json *list = json_array();
+	for (; *names; names++)
+		json_push(list, json_of_string(*names));
+	return list;
+}
+
+static skr_status set_url(struct exchange *x, json *object, const char *name, const char *path)
+{
+	auto_buf url = BUF(512);
+	TRY(exchange_origin(x, &url));
+	TRY(buf_append_text(&url, path));
+	json_set_string(object, name, buf_text(&url));
+	return OK;
+}
+
+static skr_status get_metadata(struct emulator *e, struct exchange *x)
+{
+	static const char *const responses[] = {"token", "none", NULL}, *const algorithms[] = {"RS256", NULL};
+	static const char *const claims[] = {
+	    "is-debuggable", "sgx-mrsigner", "sgx-mrenclave",  "product-id",          "svn",
+	    "tee",           "device_id",    "component_0_id", "expected_components", NULL};
+	(void)e;
+	auto_json *answer = json_object();
+	TRY(set_url(x, answer, "issuer", ""));
+	TRY(set_url(x, answer, "jwks_uri", "/certs"));
+	json_set(answer, "response_types_supported", texts(responses));
+	json_set(answer, "id_token_signing_alg_values_supported", texts(algorithms));
+	TRY(set_url(x, answer, "revocation_endpoint", "/revoke"));
+	json_set(answer, "claims_supported", texts(claims));
+	return reply_json(x, 200, TAKE(answer));
+}
+
+/* The policy as the service stores it: an unsigned JWS around it. */
+static skr_status stored_policy(struct buf *out)
+{
+	auto_json *policy = json_object();
+	auto_buf encoded = BUF(8 * 1024);
+	TRY(base64url_encode(default_policy, strlen(default_policy), &encoded));
+	json_set_string(policy, "AttestationPolicy", buf_text(&encoded));
+	return unsigned_token(policy, out);
+}
+
+static skr_status get_policy(struct emulator *e, struct exchange *x)
+{
+	static const char *const types[] = {"SevSnpVm",    "TdxVm", "AzureGuest", "SgxEnclave",
+	                                    "OpenEnclave", "Tpm",   NULL};
+	auto_json *claims = json_object(), *answer = json_object();
+	auto_buf policy = BUF(16 * 1024), token = BUF(64 * 1024);
+	bool good;
+	TRY(check_request(x, &good));
+	if (!good)
+		return OK;
+	if (!one_of(exchange_segment(x, "type"), types))
+		return reply_error(x, 404, "NotFound", NULL, "There is no attestation type of this name.");
+
+	TRY(stored_policy(&policy));
+	TRY(set_url(x, claims, "iss", ""));
+	json_set_number(claims, "iat", emulator_now(e));
+	json_set_number(claims, "nbf", emulator_now(e));
+	json_set_string(claims, "x-ms-policy", buf_text(&policy));
+	json_sort(claims);
+	TRY(signed_token(e, x, claims, &token));
+	json_set_string(answer, "token", buf_text(&token));
+	return reply_json(x, 200, TAKE(answer));
+}
+
+const struct route maa_routes[] = {
+    {SERVICE_ATTESTATION, "POST", "/attest/{type}", "maa.attest", post_attest},
+    {SERVICE_ATTESTATION, "GET", "/certs", "maa.certs", get_certs},
+    {SERVICE_ATTESTATION, "GET", "/.well-known/openid-configuration", "maa.metadata", get_metadata},
+    {SERVICE_ATTESTATION, "GET", "/policies/{type}", "maa.policy", get_policy},
+    {0},
+};
+
+/* ---- for the vaults ---- */
+
+/* The host of "https://HOST[:PORT]", which is all that an issuer may be. */
+static skr_status issuer_host(const char *issuer, char *out, size_t size)
+{
+	const char *host = strncmp(issuer, "https://", 8) == 0 ? issuer + 8 : NULL;
+	size_t len = host ? strcspn(host, ":") : 0;
+	const char *port = host && host[len] == ':' ? host + len + 1 : "";
+	if (len == 0 || len >= size || port[strspn(port, "0123456789")])
+		return FAIL(340, "the attestation token's issuer is %s, not an instance", issuer);
+	memcpy(out, host, len);
+	out[len] = '\0';
+	return OK;
+}
+
+static skr_status verify_token(struct emulator *e, const struct jws *jws)
+{
+	const char *issuer, *kid = json_string_or_null(jws->header, "kid");
+	const char *alg = json_string_or_null(jws->header, "alg");
+	const struct instance *instance;
+	char host[256];
+	TRY(json_string(jws->payload, "iss", &issuer));
+	TRY(issuer_host(issuer, host, sizeof(host)));
+	TRY(instance_get(e, host, &instance));
+	if (!alg || strcmp(alg, "RS256") != 0)
+		return FAIL(340, "the attestation token's alg is not RS256");
+	for (int i = 0; kid && i < 2; i++)
+		if (strcmp(kid, buf_text(&instance->signers[i].kid)) == 0)
+			return jws_verify_with_key(jws, instance->signers[i].key);
+	return FAIL(340, "%s has no key of the kid in the attestation token", issuer);
+}
+
+static skr_status check_dates(struct emulator *e, const json *claims)
+{
+	int64_t from, until, now = emulator_now(e);
+	TRY(json_integer(claims, "nbf", false, &from));
+	TRY(json_integer(claims, "exp", false, &until));
+	if (now < from)
+		return FAIL(340, "the attestation token is not valid before %lld, it is %lld", (long long)from,
+		            (long long)now);
+	if (now >= until)
+		return FAIL(340, "the attestation token expired at %lld, it is %lld", (long long)until, (long long)now);
+	return OK;
+}
+
+skr_status maa_token_claims(struct emulator *e, const char *token, json **ret_claims)
+{
+	auto_jws jws = {0};
+	TRY(jws_parse(token, strlen(token), &jws));
+	TRY(jws_payload(&jws));
+	TRY(verify_token(e, &jws));
+	TRY(check_dates(e, jws.payload));
+	*ret_claims = TAKE(jws.payload);
+	return OK;
+}
+
+skr_status maa_open(struct emulator *e)
+{
+	e->maa = calloc(1, sizeof(*e->maa));
+	return e->maa ? OK : FAIL(14, "no memory for the attestation instances");
+}
+
+void maa_close(struct emulator *e)
+{
+	if (!e->maa)
+		return;
+	while (e->maa->instances) {
+		struct instance *next = e->maa->instances->next;
+		instance_free(e->maa->instances);
+		e->maa->instances = next;
+	}
+	EVP_PKEY_free(e->maa->stranger);
+	free(e->maa);
+	e->maa = NULL;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SKR_EMULATOR_MAA_H
+#define SKR_EMULATOR_MAA_H
+
+#include "emulator/emulator.h"
+
+#define MAA_REQUEST_LIMIT (256 * 1024)
+
+/* {"data","dataType"} of a request, decoded. */
+struct maa_data {
+	bool there;
+	struct buf bytes;
+	json *object; /* dataType "JSON" alone */
+};
+
+/* The body of POST /attest/SevSnpVm, taken apart through all its layers of base64; nothing in it is verified. */
+struct maa_request {
+	struct buf report, chain_pem, endorsement; /* endorsement: a COSE_Sign1; empty: none */
+	struct maa_data runtime, init_time;
+	struct buf nonce;        /* text; a number's own digits */
+	struct buf draft_policy; /* text; empty: none */
+};
+#define auto_maa_request __attribute__((cleanup(maa_request_done))) struct maa_request
+void maa_request_done(struct maa_request *request); /* takes an all-zero one */
+
+/*
+ * Both alphabets of base64 with or without padding; initTimeData may be empty; nonce may be a string or a number of any
+ * length. SKR-213 names the member; `ret` all zero on failure.
+ */
+skr_status maa_request_parse(const void *body, size_t len, struct maa_request *ret) MUST_CHECK;
+
+/*
+ * Verifies the evidence and adds what it says of the machine to `claims` (section 8.3 of the reference). SKR-116, 117
+ * or 213 says what failed.
+ */
+skr_status maa_evaluate(struct emulator *e, const struct maa_request *request, json *claims) MUST_CHECK;
+
+#endif
