@@ -15,6 +15,7 @@ struct released_key {
 	struct buf secret; /* oct: the raw bytes */
 	unsigned ops;	   /* KEY_OP_… of the verified payload */
 	uint8_t public_key_sha256[32]; /* of the DER SubjectPublicKeyInfo; zero for oct */
+	bool nonce_echoed; /* Managed HSM does; for vaults nobody could confirm it */
 };
 
 struct release_step {
