@@ -71,9 +71,10 @@ void terminal_waiting(struct terminal *t, const char *name)
 	fflush(t->out);
 }
 
-static void print_wrapped(FILE *out, const char *indent, const char *text)
+/* Lines are folded for people; what a program reads stays on one line. */
+static void print_folded(const struct terminal *t, FILE *out, const char *indent, const char *text)
 {
-	const size_t width = 100;
+	const size_t width = t->live ? 100 : SIZE_MAX;
 
 	while (*text) {
 		size_t take = strlen(text);
@@ -102,7 +103,7 @@ void terminal_below(struct terminal *t, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	print_wrapped(t->out, "          ", text);
+	print_folded(t, t->out, "          ", text);
 }
 
 /* "SKR-332 (release, contoso.vault.azure.net, HTTP 403, Forbidden, request 7f3c…)": what is known of it. */
@@ -159,8 +160,8 @@ void terminal_error(struct terminal *t, const struct status_record *record)
 	char what[1024];
 
 	describe(record, what, sizeof(what));
-	print_wrapped(t->err, "", what);
+	print_folded(t, t->err, "", what);
 	if (record->sentence[0])
-		print_wrapped(t->err, "", record->sentence);
+		print_folded(t, t->err, "", record->sentence);
 	fprintf(t->err, "what to do: %s\n", failure_row(record->failure)->hint);
 }

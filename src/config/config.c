@@ -436,13 +436,6 @@ static skr_status read_service(struct config_reader *reader, const struct settin
 	return read_text(reader, setting, url);
 }
 
-static skr_status read_authority(struct config_reader *reader, const struct setting *setting, const char *value)
-{
-	TRY(read_service(reader, setting, value));
-	reader->token->authority_given = true;
-	return OK;
-}
-
 static bool is_guid(const char *text)
 {
 	static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
@@ -785,7 +778,7 @@ const struct setting config_settings[] = {
 	 .meaning = "Tenant of the identities workload, secret and certificate."},
 	{TOKEN(client), .name = "client", .read = read_guid,
 	 .meaning = "Client id of the identities workload, secret and certificate."},
-	{TOKEN(authority), .name = "authority", .fallback = "https://login.microsoftonline.com", .read = read_authority,
+	{TOKEN(authority), .name = "authority", .fallback = "https://login.microsoftonline.com", .read = read_service,
 	 .with = &authority_hosts, .endpoint = true,
 	 .meaning = "https://HOST of Entra ID for the identities workload, secret and certificate."},
 	{TOKEN(enc), .name = "enc", .fallback = "RSA_AES_KEY_WRAP_256", .read = read_word, .with = wrappings,
@@ -823,8 +816,6 @@ static skr_status apply_fallbacks(struct config_reader *reader)
 	for (const struct setting *s = config_settings; s->name; s++)
 		if (s->fallback && strcmp(s->section, section_kind(reader)) == 0)
 			TRY(s->read(reader, s, s->fallback));
-	if (reader->token)
-		reader->token->authority_given = false;
 	return OK;
 }
 

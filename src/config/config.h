@@ -59,8 +59,6 @@ struct token_config {
 	const char *identity_argument; /* client id, "object:ID", "resource:ID" or file; NULL: none */
 	const char *tenant, *client;   /* for workload, secret, certificate; NULL: from the environment */
 	const char *authority;         /* https://login.microsoftonline.com */
-	bool
-	    authority_given; /* it stands in the file; else AZURE_AUTHORITY_HOST may replace it for workload identity */
 
 	const char *enc;         /* RSA_AES_KEY_WRAP_256 | RSA_AES_KEY_WRAP_384 | CKM_RSA_AES_KEY_WRAP */
 	unsigned transport_bits; /* 2048, 3072, 4096 */

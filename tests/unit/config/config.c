@@ -88,7 +88,6 @@ static void a_token_has_the_defaults_of_the_table(void **state)
 	assert_int_equal(token->identity, IDENTITY_AUTO);
 	assert_null(token->identity_argument);
 	assert_string_equal(token->authority, "https://login.microsoftonline.com");
-	assert_false(token->authority_given);
 	assert_string_equal(token->enc, "RSA_AES_KEY_WRAP_256");
 	assert_int_equal(token->transport_bits, 2048);
 	assert_int_equal(token->relogin_grace, 600);
@@ -189,7 +188,6 @@ static void every_setting_arrives_where_it_belongs(void **state)
 	assert_string_equal(token->tenant, "contoso.example.com");
 	assert_string_equal(token->client, "00000000-0000-0000-0000-0000000000Af");
 	assert_string_equal(token->authority, "https://login.microsoftonline.us");
-	assert_true(token->authority_given);
 	assert_string_equal(token->enc, "RSA_AES_KEY_WRAP_384");
 	assert_int_equal(token->transport_bits, 4096);
 	assert_non_null(token->pin_hash);
