@@ -383,8 +383,8 @@ static CK_RV finish_input(struct operation *o, struct span *ret)
 	size_t len = o->collected;
 	if (o->row->padding == RSA_PKCS1_PSS_PADDING && len != padded_max(o))
 		return CKR_DATA_LEN_RANGE;
-	if (o->row->key == CKK_EC && len == 0)
-		return CKR_DATA_LEN_RANGE;
+	if (len == 0 && o->kind != OPERATION_ENCRYPT)
+		return CKR_DATA_LEN_RANGE; /* a signature of nothing: libcrypto makes them but does not verify them */
 	if (o->row->padding == RSA_NO_PADDING) { /* a number: zeros on the left (PKCS#11 2.40 mechanisms, 2.1.7) */
 		memmove(o->block + o->room - len, o->block, len);
 		memset(o->block, 0, o->room - len);
