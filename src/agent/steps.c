@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/steps.h"
+
+#include "azure/attestation.h"
+#include "azure/identity.h"
+#include "azure/vault.h"
+#include "evidence/evidence.h"
+#include "http/http.h"
+#include "jose/jws.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define ACCESS_TOKEN_LIMIT (32 * 1024)
+#define RUNTIME_DATA_LIMIT (8 * 1024)
+#define AUDIENCES_MAX      8
+
+/* One access token per audience: a vault's never goes to a Managed HSM. */
+struct access {
+	struct buf audience, token;
+	const char *source;
+};
+
+/* What the steps hand on to each other. */
+struct course {
+	const struct steps_errand *errand;
+	struct azure azure;
+	struct buf runtime_data;
+	struct evidence evidence;
+	struct buf attestation;
+	bool attested_again;
+	struct access access[AUDIENCES_MAX];
+	size_t access_count;
+};
+#define auto_course __attribute__((cleanup(course_done))) struct course
+static void course_done(struct course *course)
+{
+	buf_done(&course->runtime_data);
+	evidence_done(&course->evidence);
+	buf_done(&course->attestation);
+	for (size_t i = 0; i < course->access_count; i++) {
+		buf_done(&course->access[i].audience);
+		buf_done(&course->access[i].token);
+	}
+}
+
+skr_status runtime_data_print(const json *transport_key, struct buf *out)
+{
+	static const char *const members[] = {"e", "kid", "kty", "n"};
+	auto_json *data = json_object();
+	json *keys = json_array(), *key = json_object(), *ops = json_array();
+
+	json_set(data, "keys", keys);
+	json_push(keys, key);
+	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
+		const char *value = json_string_or_null(transport_key, members[i]);
+
+		if (!value || !*value)
+			return FAIL(504, "the transport key has no %s", members[i]);
+		json_set_string(key, members[i], value);
+	}
+	if (strcmp(json_string_or_null(key, "kty"), "RSA") != 0)
+		return FAIL(504, "the transport key is not RSA");
+	json_set(key, "key_ops", ops);
+	json_push(ops, json_of_string("encrypt"));
+	json_sort(key);
+	return json_print(data, out);
+}
+
+/* ---- the steps, each with one line of detail for people ---- */
+
+static skr_status evidence_step(struct course *course, char *detail, size_t size)
+{
+	struct evidence *evidence = &course->evidence;
+
+	TRY(evidence_collect(&course->azure, course->runtime_data.data, course->runtime_data.len, evidence));
+	snprintf(detail, size, "%s, endorsements from %s%s", evidence->provider, evidence->endorsement_source,
+	         evidence->uvm_endorsement.len ? ", utility VM endorsed" : "");
+	return OK;
+}
+
+/* "8 h", "45 min", "30 s" */
+static void duration_text(int64_t seconds, char out[32])
+{
+	if (seconds >= 2 * 3600)
+		snprintf(out, 32, "%lld h", (long long)(seconds + 1800) / 3600);
+	else if (seconds >= 120)
+		snprintf(out, 32, "%lld min", (long long)seconds / 60);
+	else
+		snprintf(out, 32, "%lld s", (long long)seconds);
+}
+
+static skr_status attest(struct course *course)
+{
+	struct attestation_evidence given = {
+	    .report = &course->evidence.report,
+	    .chain_pem = &course->evidence.chain_pem,
+	    .uvm_endorsement = &course->evidence.uvm_endorsement,
+	    .runtime_data = &course->runtime_data,
+	};
+	auto_buf token = BUF(JWT_LIMIT);
+
+	TRY(attestation_snp(&course->azure, &given, &token));
+	buf_move(&course->attestation, &token);
+	return OK;
+}
+
+static skr_status attestation_step(struct course *course, char *detail, size_t size)
+{
+	char life[32];
+
+	TRY(attest(course));
+	const struct buf *token = &course->attestation;
+	duration_text(attestation_expiry(buf_text(token), token->len) - wall_clock(), life);
+	snprintf(detail, size, "token %zu.%zu KiB, valid %s", token->len / 1024, token->len % 1024 * 10 / 1024, life);
+	return OK;
+}
+
+static struct access *access_find(struct course *course, const char *audience)
+{
+	for (size_t i = 0; i < course->access_count; i++)
+		if (strcmp(buf_text(&course->access[i].audience), audience) == 0)
+			return &course->access[i];
+	return NULL;
+}
+
+static skr_status access_renew(struct course *course, struct access *access)
+{
+	auto_buf token = BUF(ACCESS_TOKEN_LIMIT);
+
+	TRY(identity_token(&course->azure, buf_text(&access->audience), &token, &access->source));
+	buf_move(&access->token, &token);
+	return OK;
+}
+
+static skr_status access_for(struct course *course, const struct key_config *key, struct access **ret_access)
+{
+	auto_buf audience = BUF(512);
+
+	TRY(vault_audience(key, &audience));
+	struct access *access = access_find(course, buf_text(&audience));
+	if (!access) {
+		if (course->access_count == AUDIENCES_MAX)
+			return FAIL(5, "keys of more than %d kinds of vault in one token", AUDIENCES_MAX);
+		access = &course->access[course->access_count++];
+		buf_move(&access->audience, &audience);
+		TRY(access_renew(course, access));
+	}
+	*ret_access = access;
+	return OK;
+}
+
+static skr_status identity_step(struct course *course, char *detail, size_t size)
+{
+	const struct token_config *token = course->errand->token;
+	struct access *access = NULL;
+
+	for (size_t i = 0; i < token->key_count; i++)
+		TRY(access_for(course, &token->keys[i], &access));
+	snprintf(detail, size, "%s", access ? access->source : "no keys, nothing to ask for");
+	return OK;
+}
+
+static bool attestation_expired(const struct course *course)
+{
+	int64_t expiry = attestation_expiry(buf_text(&course->attestation), course->attestation.len);
+
+	return expiry != 0 && expiry <= wall_clock();
+}
+
+/* Once per login, if slow retries outlived the token. */
+static skr_status attest_again(struct course *course)
+{
+	if (course->attested_again)
+		return FAIL(324, "the attestation token expired twice before the vault took it");
+	course->attested_again = true;
+	return attest(course);
+}
+
+static skr_status release_key(struct course *course, const struct key_config *key, struct buf *ret_jws)
+{
+	struct access *access = NULL;
+	bool renewed = false;
+
+	for (;;) {
+		if (attestation_expired(course))
+			TRY(attest_again(course));
+		TRY(access_for(course, key, &access));
+		skr_status status =
+		    vault_release(&course->azure, key, buf_text(&access->token), buf_text(&course->attestation),
+		                  course->errand->request->nonce, ret_jws);
+		if (status.failure == 330 && !renewed) {
+			renewed = true;
+			TRY(access_renew(course, access));
+			continue;
+		}
+		if (status.failure == 332 && attestation_expired(course) && !course->attested_again)
+			continue;
+		return status;
+	}
+}
+
+static skr_status tell_key(const struct course *course, size_t index, struct buf *jws)
+{
+	auto_agent_message message = {.type = AGENT_KEY, .index = (int64_t)index};
+
+	buf_move(&message.jws, jws);
+	return course->errand->tell(&message, course->errand->with);
+}
+
+/* "https://…/keys/NAME/VERSION" of the answer, unverified and only for the eye: the module verifies. */
+static void version_text(const struct buf *jws, char out[40])
+{
+	auto_jws parsed = {0};
+
+	snprintf(out, 40, "an unknown version");
+	if (jws_parse(buf_text(jws), jws->len, &parsed).failure || jws_payload(&parsed).failure)
+		return;
+	const json *key = json_get(json_get(json_get(parsed.payload, "response"), "key"), "key");
+	const char *kid = json_string_or_null(key, "kid");
+	const char *slash = kid ? strrchr(kid, '/') : NULL;
+	if (slash)
+		snprintf(out, 40, "version %.31s", slash + 1);
+}
+
+static skr_status release_step(struct course *course, char *detail, size_t size)
+{
+	const struct token_config *token = course->errand->token;
+	size_t at = 0;
+
+	for (size_t i = 0; i < token->key_count; i++) {
+		auto_buf jws = BUF(JWS_LIMIT);
+		char version[40];
+
+		TRY(release_key(course, &token->keys[i], &jws));
+		version_text(&jws, version);
+		TRY(tell_key(course, i, &jws));
+		if (at < size)
+			at += (size_t)snprintf(detail + at, size - at, "%skeys/%s -> %s", i ? ", " : "",
+			                       token->keys[i].name, version);
+	}
+	return OK;
+}
+
+/* ---- the course ---- */
+
+static const struct step {
+	const char *name;
+	skr_status (*run)(struct course *course, char *detail, size_t size);
+} steps[] = {
+    {"evidence", evidence_step},
+    {"attestation", attestation_step},
+    {"identity", identity_step}, /* behind attestation: access tokens live shortest */
+    {"release", release_step},
+};
+
+static skr_status step_run(struct course *course, const struct step *step)
+{
+	const struct steps_errand *errand = course->errand;
+	struct agent_message begin = {.type = AGENT_STEP}, done = {.type = AGENT_DONE};
+	int64_t began = monotonic_ms();
+
+	snprintf(begin.name, sizeof(begin.name), "%s", step->name);
+	snprintf(done.name, sizeof(done.name), "%s", step->name);
+	TRY(errand->tell(&begin, errand->with));
+	skr_status status = step->run(course, done.detail, sizeof(done.detail));
+	if (status.failure) {
+		if (!status_last()->step[0])
+			snprintf(status_amend()->step, sizeof(status_amend()->step), "%s", step->name);
+		return status;
+	}
+	done.ms = monotonic_ms() - began;
+	return errand->tell(&done, errand->with);
+}
+
+skr_status steps_run(const struct steps_errand *errand)
+{
+	auto_http *http = NULL;
+	auto_course course = {.errand = errand, .runtime_data = BUF(RUNTIME_DATA_LIMIT), .attestation = BUF(JWT_LIMIT)};
+
+	TRY(runtime_data_print(errand->request->transport_key, &course.runtime_data));
+	TRY(http_open(errand->config, &http));
+	course.azure = (struct azure){
+	    .config = errand->config, .token = errand->token, .http = http, .deadline = errand->deadline};
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
+		TRY(step_run(&course, &steps[i]));
+	return OK;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SKR_AGENT_STEPS_H
+#define SKR_AGENT_STEPS_H
+
+#include "agent/protocol.h"
+#include "config/config.h"
+
+/* Where messages to the module go; a failure of it ends the steps. */
+typedef skr_status agent_tell_fn(const struct agent_message *message, void *with);
+
+struct steps_errand {
+	const struct config *config;
+	const struct token_config *token;
+	const struct agent_request *request;
+	struct deadline deadline;
+	agent_tell_fn *tell;
+	void *with;
+};
+
+/*
+ * The four steps of a login in order: evidence, attestation, identity, release; the last once per key of the token, in
+ * the configuration's order. Tells `step` before and `done` after each of them, and `key` per key; `failure` and `end`
+ * are the caller's to tell. The record of a failure names its step.
+ */
+skr_status steps_run(const struct steps_errand *errand) MUST_CHECK;
+
+/*
+ * The bytes that the hardware vouches for: {"keys":[{"e","key_ops":["encrypt"],"kid","kty","n"}]}, members in this
+ * order, appended to `out`. SKR-504 if the transport key is no RSA JWK with a kid.
+ */
+skr_status runtime_data_print(const json *transport_key, struct buf *out) MUST_CHECK;
+
+#endif
