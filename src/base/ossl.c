@@ -23,9 +23,9 @@ skr_status ossl_open(void)
 {
 	if (ossl)
 		return OK;
+	/* Not NO_ADD_ALL_DIGESTS: X509_verify finds a certificate's digest by that table, even in a context of our own. */
 	if (!OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT |
-	                             OPENSSL_INIT_NO_ADD_ALL_CIPHERS | OPENSSL_INIT_NO_ADD_ALL_DIGESTS |
-	                             OPENSSL_INIT_LOAD_CRYPTO_STRINGS,
+	                             OPENSSL_INIT_NO_ADD_ALL_CIPHERS | OPENSSL_INIT_LOAD_CRYPTO_STRINGS,
 	                         NULL))
 		return FAIL(14, "libcrypto does not start");
 	return ossl_renew();
