@@ -709,16 +709,16 @@ static int open_anything(int dirfd, const char *path, int flags, mode_t mode)
 	return REAL(openat)(dirfd, path, flags, mode);
 }
 
-#define MODE_OF(flags)                                 \
-	({                                             \
-		mode_t mode_ = 0;                      \
-		if ((flags) & (O_CREAT | O_TMPFILE)) { \
-			va_list args_;                 \
-			va_start(args_, flags);        \
-			mode_ = va_arg(args_, mode_t); \
-			va_end(args_);                 \
-		}                                      \
-		mode_;                                 \
+#define MODE_OF(flags)                                                       \
+	({                                                                   \
+		mode_t mode_ = 0;                                            \
+		if (((flags)&O_CREAT) || ((flags)&O_TMPFILE) == O_TMPFILE) { \
+			va_list args_;                                       \
+			va_start(args_, flags);                              \
+			mode_ = va_arg(args_, mode_t);                       \
+			va_end(args_);                                       \
+		}                                                            \
+		mode_;                                                       \
 	})
 
 EXPORT int open(const char *path, int flags, ...)
