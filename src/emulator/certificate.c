@@ -99,26 +99,6 @@ static skr_status sign_certificate(X509 *certificate, const struct certificate_p
 	return OK;
 }
 
-skr_status certificate_issue(const struct certificate_plan *plan, X509 **ret)
-{
-	auto_x509 *certificate = X509_new_ex(ossl, NULL);
-	if (!certificate || X509_set_version(certificate, X509_VERSION_3) != 1 ||
-	    X509_set_pubkey(certificate, plan->key) != 1)
-		return ossl_fail(599, "new certificate");
-	TRY(set_serial(certificate, plan->serial_zero));
-	TRY(add_names(certificate, plan->subject));
-
-	X509 *issuer = plan->issuer ? plan->issuer : certificate;
-	if (X509_set_issuer_name(certificate, X509_get_subject_name(issuer)) != 1 ||
-	    !ASN1_TIME_set(X509_getm_notBefore(certificate), (time_t)plan->not_before) ||
-	    !ASN1_TIME_set(X509_getm_notAfter(certificate), (time_t)plan->not_after))
-		return ossl_fail(599, "names and dates of a certificate");
-	TRY(add_extensions(certificate, issuer, plan->extensions));
-	TRY(sign_certificate(certificate, plan));
-	*ret = TAKE(certificate);
-	return OK;
-}
-
 static skr_status bio_drain(BIO *bio, struct buf *out)
 {
 	char *text;
@@ -158,6 +138,29 @@ skr_status certificate_from_der(const void *der, size_t len, X509 **ret)
 		return FAIL(213, "%zu bytes follow the certificate", (size_t)((const uint8_t *)der + len - p));
 	*ret = TAKE(certificate);
 	return OK;
+}
+
+skr_status certificate_issue(const struct certificate_plan *plan, X509 **ret)
+{
+	auto_x509 *certificate = X509_new_ex(ossl, NULL);
+	if (!certificate || X509_set_version(certificate, X509_VERSION_3) != 1 ||
+	    X509_set_pubkey(certificate, plan->key) != 1)
+		return ossl_fail(599, "new certificate");
+	TRY(set_serial(certificate, plan->serial_zero));
+	TRY(add_names(certificate, plan->subject));
+
+	X509 *issuer = plan->issuer ? plan->issuer : certificate;
+	if (X509_set_issuer_name(certificate, X509_get_subject_name(issuer)) != 1 ||
+	    !ASN1_TIME_set(X509_getm_notBefore(certificate), (time_t)plan->not_before) ||
+	    !ASN1_TIME_set(X509_getm_notAfter(certificate), (time_t)plan->not_after))
+		return ossl_fail(599, "names and dates of a certificate");
+	TRY(add_extensions(certificate, issuer, plan->extensions));
+	TRY(sign_certificate(certificate, plan));
+
+	/* Read again: libcrypto has looked at the unfinished one and remembers what it saw. */
+	auto_buf der = BUF(DER_LIMIT);
+	TRY(certificate_to_der(certificate, &der));
+	return certificate_from_der(der.data, der.len, ret);
 }
 
 skr_status certificate_sha256(X509 *certificate, uint8_t out[32])
