@@ -108,13 +108,13 @@ static void signing_goes_on_through_logouts(void **state)
 {
 	(void)state;
 	pthread_t threads[4];
-	static char *const labels[] = {"p256", "rsa2048", "p256", "p256"};
+	static const char *const labels[] = {"p256", "rsa2048", "p256", "p256"};
 	CK_SESSION_HANDLE session = module_session("skr");
 
 	module_login(session);
 	stop = false;
 	for (int i = 0; i < 4; i++)
-		pthread_create(&threads[i], NULL, sign_until_told, labels[i]);
+		pthread_create(&threads[i], NULL, sign_until_told, (void *)(uintptr_t)labels[i]);
 	for (int i = 0; i < 3; i++) {
 		usleep(200 * 1000);
 		assert_ok(p11->C_Logout(session));

@@ -134,15 +134,23 @@ const char *rv_name(CK_RV rv)
 #undef NAME
 }
 
+/* PKCS#11 3.0 section 5.4; the header of p11-kit 0.24 has 2.40 only. */
+struct ck_interface {
+	char *name;
+	void *functions;
+	CK_FLAGS flags;
+};
+typedef CK_RV (*get_interface)(CK_UTF8CHAR *, CK_VERSION *, struct ck_interface **, CK_FLAGS);
+
 unsigned long module_failure(const char *token_label, char *line, size_t size)
 {
-	CK_C_GetInterface get = (CK_C_GetInterface)dlsym(library, "C_GetInterface");
-	CK_INTERFACE *interface = NULL;
+	get_interface get = (get_interface)dlsym(library, "C_GetInterface");
+	struct ck_interface *interface = NULL;
 	struct skr_failure failure;
 
 	assert_non_null(get);
-	assert_ok(get((CK_UTF8CHAR *)SKR_INTERFACE_NAME, NULL, &interface, 0));
-	struct skr_diagnostics *diagnostics = interface->pFunctionList;
+	assert_ok(get((CK_UTF8CHAR *)(uintptr_t)SKR_INTERFACE_NAME, NULL, &interface, 0));
+	struct skr_diagnostics *diagnostics = interface->functions;
 	assert_ok(diagnostics->last_failure(module_slot(token_label), &failure));
 	if (line)
 		snprintf(line, size, "%s", failure.line);
