@@ -32,7 +32,7 @@ static int verdict(const struct credential *credential, const char *host)
 	X509_STORE_add_cert(store, sk_X509_value(roots, 0));
 	assert_int_equal(X509_STORE_CTX_init(ctx, store, sk_X509_value(credential->chain, 0), credential->chain), 1);
 	X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
-	X509_VERIFY_PARAM_set_auth_level(param, 1);
+	X509_VERIFY_PARAM_set_auth_level(param, 2);
 	X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_SSL_SERVER);
 	X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_X509_STRICT);
 	if (host && X509_VERIFY_PARAM_set1_ip_asc(param, host) != 1)
