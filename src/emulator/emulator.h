@@ -57,7 +57,7 @@ void emulator_guid(char out[37]);
 /* A key and its certificate, then the issuers up to and including the root. */
 struct credential {
 	EVP_PKEY *key;
-	STACK_OF(X509) * chain; /* leaf first, root last: 3 certificates where it is signed by our authority */
+	STACK_OF(X509) *chain; /* leaf first, root last: 3 certificates where it is signed by our authority */
 };
 
 /* A leaf as it should be, or wrong in exactly one way. */

@@ -4,11 +4,20 @@
 
 #include "emulator/emulator.h"
 
+#include <stdlib.h>
+
 #define EXCHANGE_BODY_LIMIT (1024 * 1024)
 
 enum service { SERVICE_NONE, SERVICE_VAULT, SERVICE_ATTESTATION, SERVICE_LOGIN, SERVICE_METADATA, SERVICE_CONTROL };
 
 struct mutation; /* faults.h */
+
+/* A text of malloc's that goes with its scope. */
+#define auto_text __attribute__((cleanup(text_done))) char
+static inline void text_done(char **text)
+{
+	free(*text);
+}
 
 struct pair {
 	char *name, *value;

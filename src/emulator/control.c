@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "emulator/control.h"
+
+#include "emulator/dispatch.h"
+#include "emulator/entra.h"
+#include "emulator/requestlog.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- where everything is ---- */
+
+#define ENDPOINTS 12
+
+struct endpoint {
+	const char *name;
+	char value[4200];
+};
+
+static void list_endpoints(const struct emulator *e, const char *listen, struct endpoint out[ENDPOINTS])
+{
+	char shown[64];
+	size_t i = 0;
+
+	snprintf(shown, sizeof(shown), strchr(listen, ':') ? "[%s]" : "%s", listen);
+#define ENDPOINT(name_, ...)                                               \
+	do {                                                               \
+		out[i].name = name_;                                       \
+		snprintf(out[i].value, sizeof(out[i].value), __VA_ARGS__); \
+		i++;                                                       \
+	} while (0)
+	ENDPOINT("SKR_EMULATOR_PID", "%d", (int)getpid());
+	ENDPOINT("SKR_EMULATOR_DIR", "%s", e->dir);
+	ENDPOINT("SKR_EMULATOR_CA", "%s/ca.pem", e->dir);
+	ENDPOINT("SKR_EMULATOR_VAULT", "https://contoso.vault.localhost:%u", e->https_port);
+	ENDPOINT("SKR_EMULATOR_HSM", "https://contoso.managedhsm.localhost:%u", e->https_port);
+	ENDPOINT("SKR_EMULATOR_ATTESTATION", "https://sharedemu.attest.localhost:%u", e->https_port);
+	ENDPOINT("SKR_EMULATOR_LOGIN", "https://login.localhost:%u", e->https_port);
+	ENDPOINT("SKR_EMULATOR_IMDS", "http://%s:%u", shown, e->imds_port);
+	ENDPOINT("SKR_EMULATOR_CONTROL", "http://%s:%u", shown, e->control_port);
+	ENDPOINT("SKR_EMULATOR_TENANT", "%s", e->tenant);
+	ENDPOINT("SKR_EMULATOR_CLIENT", "%s", e->client);
+	ENDPOINT("SKR_EMULATOR_CLIENT_SECRET", "%s", e->secret);
+#undef ENDPOINT
+}
+
+skr_status control_write_endpoints(const struct emulator *e, const char *listen)
+{
+	struct endpoint *endpoints = calloc(ENDPOINTS, sizeof(*endpoints));
+	auto_buf text = BUF(64 * 1024);
+	skr_status status = OK;
+
+	if (!endpoints)
+		return FAIL(14, "endpoints");
+	list_endpoints(e, listen, endpoints);
+	for (size_t i = 0; i < ENDPOINTS && !status.failure; i++)
+		status = buf_printf(&text, "%s=%s\n", endpoints[i].name, endpoints[i].value);
+	free(endpoints);
+	TRY(status);
+	return emulator_write(e, "endpoints", text.data, text.len);
+}
+
+/* From the file, so that both ways tell the same. */
+static skr_status get_endpoints(struct emulator *e, struct exchange *x)
+{
+	auto_buf text = BUF(64 * 1024);
+	auto_json *body = json_object();
+	char *rest = NULL;
+
+	TRY(emulator_read(e, "endpoints", &text));
+	for (char *line = strtok_r((char *)text.data, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+		char *value = strchr(line, '=');
+		*value++ = '\0';
+		json_set_string(body, line, value);
+	}
+	return reply_json(x, 200, TAKE(body));
+}
+
+/* ---- log, faults, clock, rights, machine ---- */
+
+static skr_status done(struct exchange *x)
+{
+	return reply_text(x, 204, NULL, "");
+}
+
+static skr_status bad(struct exchange *x)
+{
+	return reply_error(x, 400, "BadRequest", NULL, "%s", status_message());
+}
+
+static skr_status get_requests(struct emulator *e, struct exchange *x)
+{
+	auto_buf text = BUF(40 * 1024 * 1024);
+
+	TRY(requestlog_read(e, &text));
+	return reply_text(x, 200, "application/json", buf_text(&text));
+}
+
+static skr_status delete_requests(struct emulator *e, struct exchange *x)
+{
+	TRY(requestlog_clear(e));
+	return done(x);
+}
+
+static skr_status get_faults(struct emulator *e, struct exchange *x)
+{
+	return reply_json(x, 200, faults_list(e));
+}
+
+static skr_status post_faults(struct emulator *e, struct exchange *x)
+{
+	return faults_add(e, buf_text(&x->body)).failure ? bad(x) : done(x);
+}
+
+static skr_status delete_faults(struct emulator *e, struct exchange *x)
+{
+	faults_clear(e);
+	return done(x);
+}
+
+static skr_status post_hardware(struct emulator *e, struct exchange *x)
+{
+	const json *request;
+
+	if (exchange_json(x, &request).failure || hardware_change(e, request).failure)
+		return bad(x);
+	return done(x);
+}
+
+static skr_status post_access(struct emulator *e, struct exchange *x)
+{
+	const json *request;
+	const char *word;
+
+	if (exchange_json(x, &request).failure || json_string(request, "identity", &word).failure)
+		return bad(x);
+	struct identity *identity = entra_find(e, word);
+	if (!identity)
+		return reply_error(x, 404, "NotFound", NULL, "no such identity: %s", word);
+	identity->may_release = json_bool(request, "allow", true);
+	return done(x);
+}
+
+static skr_status post_clock(struct emulator *e, struct exchange *x)
+{
+	const json *request;
+	int64_t offset;
+
+	if (exchange_json(x, &request).failure || json_integer(request, "offset", false, &offset).failure)
+		return bad(x);
+	atomic_store(&e->clock_offset, offset);
+	return done(x);
+}
+
+/* A fresh service-account token, also written to DIR/federated-token: {"lifetime": SECONDS}, which may be negative. */
+static skr_status post_federated_token(struct emulator *e, struct exchange *x)
+{
+	auto_buf token = BUF(16 * 1024);
+	const json *request;
+	int64_t lifetime = 86400;
+
+	if (exchange_json(x, &request).failure)
+		return bad(x);
+	if (json_get(request, "lifetime") && json_integer(request, "lifetime", false, &lifetime).failure)
+		return bad(x);
+	TRY(entra_federated_token(e, lifetime, &token));
+	TRY(emulator_write(e, "federated-token", token.data, token.len));
+	return reply_text(x, 200, "text/plain", buf_text(&token));
+}
+
+const struct route control_routes[] = {
+    {SERVICE_CONTROL, "GET", "/endpoints", "control.endpoints", get_endpoints},
+    {SERVICE_CONTROL, "GET", "/requests", "control.requests", get_requests},
+    {SERVICE_CONTROL, "DELETE", "/requests", "control.requests", delete_requests},
+    {SERVICE_CONTROL, "GET", "/faults", "control.faults", get_faults},
+    {SERVICE_CONTROL, "POST", "/faults", "control.faults", post_faults},
+    {SERVICE_CONTROL, "DELETE", "/faults", "control.faults", delete_faults},
+    {SERVICE_CONTROL, "POST", "/hardware", "control.hardware", post_hardware},
+    {SERVICE_CONTROL, "POST", "/access", "control.access", post_access},
+    {SERVICE_CONTROL, "POST", "/clock", "control.clock", post_clock},
+    {SERVICE_CONTROL, "POST", "/federated-token", "control.token", post_federated_token},
+    {0},
+};
