@@ -783,7 +783,11 @@ static skr_status run(struct http *http, struct attempt *a, struct deadline dead
 		return status;
 	CURLMsg *message = curl_multi_info_read(http->multi, &left);
 	CURLcode code = message ? message->data.result : CURLE_FAILED_INIT;
-	return code == CURLE_OK ? OK : explain(http, a, code);
+	if (code != CURLE_OK)
+		return explain(http, a, code);
+	if (!a->headers_done) /* libcurl is content with a connection that ends inside the headers */
+		return FAIL(205, "%s closes inside its headers", a->host);
+	return OK;
 }
 
 static skr_status perform(struct http *http, struct attempt *a, struct deadline deadline)

@@ -12,7 +12,7 @@
  * The only door to libcurl: one request, one bounded answer, under the rules of threat model section 10. TLS 1.2 or
  * later with name check, authorities from one file, pins per host, no redirects, cookies, netrc, compression, HTTP
  * authentication, nor anything from the environment. Connections are reused within one `struct http`.
- * Not thread-safe; ossl_open() comes first.
+ * Not thread-safe; ossl_open() comes first, and SIGPIPE is ignored by the program (libssl may raise it).
  */
 struct http;
 #define auto_http __attribute__((cleanup(http_done))) struct http
