@@ -1,23 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* clang-format off */
 /*
  * The guest's hardware interfaces, played to an unmodified program: LD_PRELOAD=skr-guest-preload.so (docs/emulator.md).
  *
- *   SKR_GUEST_SOCKET   DIR/hardware.sock of skr-emulator, which makes the reports. Without it this library does
- * nothing. SKR_GUEST_DEVICES  which of sev-guest, sev, configfs exist, separated by commas; default sev-guest. Those
- * not named are whatever the machine has. SKR_GUEST_FAULT    KIND[=VALUE][:TIMES], separated by commas; without TIMES
- * for ever. Kinds: ENOENT EACCES EPERM EROFS ENXIO   opening a device, or making a configfs entry, fails so
- *     mkdir-EEXIST mkdir-EBUSY …        making a configfs entry fails with any errno named below
- *     EIO[=FIRMWARE/HYPERVISOR] EBUSY EAGAIN EINTR ENOTTY ETIMEDOUT EINVAL   the request (ioctl, read of outblob) fails
- * so hidden          /dev/sev-guest is not there, though /sys/class/misc/sev-guest is sleep:MS        each request
- * takes so long cert-too-small  the host's certificates never fit report-data     the report answers another question
- * (one bit of its report data is flipped) flip=OFFSET     one bit of the report's byte at OFFSET is flipped status=N
- * the firmware refuses with status N short-report    the report ends 184 bytes early generation-moved  another writer
- * uses the same configfs entry provider=NAME   configfs names another provider
+ *   SKR_GUEST_SOCKET   DIR/hardware.sock of skr-emulator, which makes the reports. Without it this library does nothing.
+ *   SKR_GUEST_DEVICES  which of sev-guest, sev, configfs exist, separated by commas; default sev-guest. Those not named
+ *                      are whatever the machine has.
+ *   SKR_GUEST_FAULT    KIND[=VALUE][:TIMES], separated by commas; without TIMES for ever. Kinds:
+ *     ENOENT EACCES EPERM EROFS ENXIO   opening a device, or making a configfs entry, fails so
+ *     mkdir-EEXIST mkdir-EBUSY mkdir-EINTR mkdir-EACCES mkdir-EPERM mkdir-EROFS mkdir-ENXIO   the latter alone
+ *     EIO[=FIRMWARE/HYPERVISOR] EBUSY EAGAIN EINTR ENOTTY ETIMEDOUT EINVAL   the request (ioctl, read of outblob) fails so
+ *     hidden            /dev/sev-guest is not there, though /sys/class/misc/sev-guest is
+ *     sleep:MS          each request takes so long
+ *     cert-too-small[=BYTES]   the host's certificates never fit, or need so much room
+ *     report-data       the report answers another question (one bit of its report data is flipped)
+ *     flip=OFFSET       one bit of the report's byte at OFFSET is flipped
+ *     status=N          the firmware refuses with status N
+ *     short-report      the report ends 184 bytes early
+ *     generation-moved  another writer uses the same configfs entry
+ *     provider=NAME     configfs names another provider
  *
- * Seen are open, openat, ioctl, read, write, close, mkdir, rmdir, stat, access and opendir of libc, so not stdio
- * streams on these paths, nor programs that make system calls by themselves. A configfs entry is a directory beside the
- * socket; it stays there when its process is killed, as in the kernel.
+ * Seen are open, openat, ioctl, read, write, close, mkdir, rmdir, stat, access and opendir of libc, so not stdio streams on
+ * these paths, nor programs that make system calls by themselves. A configfs entry is a directory below
+ * SKR_GUEST_SOCKET.configfs; it stays there when its process is killed, as in the kernel.
  */
+/* clang-format on */
 #undef _FORTIFY_SOURCE /* it would define the functions that are defined here */
 #include "emulator/guest_protocol.h"
 
@@ -386,8 +393,9 @@ static int give_table(struct guest_ioctl *argument, const struct firmware_answer
 	struct extended_request *request = (struct extended_request *)(uintptr_t)argument->req_data;
 	uint32_t needed = (answer->table_len + PAGE - 1) / PAGE * PAGE;
 
-	if (due("cert-too-small"))
-		needed = request->certs_len + PAGE;
+	const char *wanted = due("cert-too-small");
+	if (wanted)
+		needed = *wanted ? (uint32_t)strtoul(wanted, NULL, 0) : request->certs_len + PAGE;
 	if (needed > request->certs_len) {
 		request->certs_len = needed;
 		argument->vmm_error = 1;

@@ -197,7 +197,7 @@ static inline void hardware_done(struct hardware *hw)
 }
 #define auto_hardware __attribute__((cleanup(hardware_done))) struct hardware
 
-static inline STACK_OF(X509) * chain_of(const struct hardware *hw)
+static inline STACK_OF(X509) *chain_of(const struct hardware *hw)
 {
 	STACK_OF(X509) *chain = sk_X509_new_null();
 	X509 *certificates[] = {hw->vcek, hw->ask, hw->ark};

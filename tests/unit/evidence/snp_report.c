@@ -6,7 +6,7 @@
 
 /* --- Reports and endorsements of real machines (tests/data/snp/README.md) --- */
 
-static STACK_OF(X509) * chain_from_files(const char *const *names)
+static STACK_OF(X509) *chain_from_files(const char *const *names)
 {
 	auto_buf pem = BUF(64 * 1024);
 	STACK_OF(X509) *chain = NULL;
@@ -17,18 +17,18 @@ static STACK_OF(X509) * chain_from_files(const char *const *names)
 	return chain;
 }
 
-static STACK_OF(X509) * aci_chain(void)
+static STACK_OF(X509) *aci_chain(void)
 {
 	return chain_from_files((const char *const[]){"milan-v2-aci/chain-vcek-ask-ark.pem", NULL});
 }
 
-static STACK_OF(X509) * turin_chain(void)
+static STACK_OF(X509) *turin_chain(void)
 {
 	return chain_from_files(
 	    (const char *const[]){"turin-v5-aci/vcek.pem", "turin-v5-aci/ask.pem", "turin-v5-aci/ark.pem", NULL});
 }
 
-static STACK_OF(X509) * bare_chain(void)
+static STACK_OF(X509) *bare_chain(void)
 {
 	auto_buf der = BUF(8192);
 	STACK_OF(X509) *chain = chain_from_files((const char *const[]){"milan-v2-bare/ask-ark.pem", NULL});
@@ -55,7 +55,7 @@ static void genuine_reports_verify_with_their_own_endorsements_only(void **state
 {
 	(void)state;
 	const char *reports[] = {"milan-v2-aci/report.bin", "milan-v2-bare/report.bin", "turin-v5-aci/report.bin"};
-	STACK_OF(X509) * chains[] = {aci_chain(), bare_chain(), turin_chain()};
+	STACK_OF(X509) *chains[] = {aci_chain(), bare_chain(), turin_chain()};
 
 	for (int r = 0; r < 3; r++) {
 		struct snp_report report = report_from_file(reports[r]);
