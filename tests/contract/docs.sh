@@ -1,0 +1,81 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# docs.sh SKR-PKCS11 : the documents say what the code has. SKR-PKCS11 is the built command, whose `config settings` prints the table of settings.
+set -eu
+root=$(cd "$(dirname "$0")/../.." && pwd)
+command=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+: >"$work/wrong"
+checks=0
+
+# has FILE TEXT WHAT : the file must contain the text, literally.
+has() {
+	checks=$((checks + 1))
+	grep -qF -- "$2" "$root/$1" || echo "$1: $3" >>"$work/wrong"
+}
+
+# Settings: NAME, default, meaning. In the build tree the agent's path depends on the prefix.
+"$command" config settings | sed 's,exec:.*/libexec/,exec:PREFIX/libexec/,' >"$work/settings"
+settings=$(sed -n 's/^\([a-z0-9_]*\) =.*/\1/p' "$work/settings")
+[ -n "$settings" ] || { echo "config settings prints nothing" >&2; exit 1; }
+for name in $settings; do
+	fallback=$(sed -n "s/^$name = \(.*\)/\1/p" "$work/settings")
+	meaning=$(sed -n "/^$name =/{n;s/^ *//;p;}" "$work/settings")
+	has docs/configuration.md "| \`$name\` | ${fallback:+\`$fallback\`} | $meaning" "setting $name with default \"$fallback\" and its meaning"
+	has docs/man/skr-pkcs11.conf.5 ".It Ic $name" "setting $name"
+	sample=$(printf '%s' "$fallback" | sed 's,exec:PREFIX.*,exec:@SKR_AGENT_PATH@,')
+	if [ -n "$fallback" ]; then
+		has conf/skr-pkcs11.conf.in "#$name = $sample" "setting $name with its default"
+		has docs/man/skr-pkcs11.conf.5 ".Ql $(printf '%s' "$fallback" | sed 's,PREFIX,/usr,') ." "default of $name"
+	else
+		has conf/skr-pkcs11.conf.in "#$name = " "setting $name"
+	fi
+done
+# And nothing that the code does not have.
+for name in $(sed -n 's/^#\([a-z0-9_]*\) = .*/\1/p' "$root/conf/skr-pkcs11.conf.in" | sort -u) \
+	$(sed -n 's/^| `\([a-z0-9_]*\)` | .*/\1/p' "$root/docs/configuration.md") \
+	$(sed -n 's/^\.It Ic //p' "$root/docs/man/skr-pkcs11.conf.5"); do
+	checks=$((checks + 1))
+	case " $(echo $settings) attestation authority imds auto workload managed " in
+	*" $name "*) ;;
+	*) echo "a setting $name is documented that does not exist" >>"$work/wrong" ;;
+	esac
+done
+
+# Failures: every row of the table, number and sentence, and no number that is not in it.
+sed -n 's/.*X(\([0-9]*\), *[A-Z]*, *"\([^"]*\)".*/\1|\2/p' "$root/src/base/failures.h" >"$work/failures"
+while IFS='|' read -r number sentence; do
+	has docs/troubleshooting.md "### SKR-$(printf %03d "$number") $sentence" "SKR-$(printf %03d "$number") $sentence"
+done <"$work/failures"
+for number in $(grep -rho 'SKR-[0-9][0-9][0-9]' "$root/README.md" "$root/docs" | sort -u | sed 's/SKR-0*//'); do
+	checks=$((checks + 1))
+	grep -q "^$number|" "$work/failures" || echo "SKR-$number is documented and does not exist" >>"$work/wrong"
+done
+
+# Mechanisms: every one that the module's table offers.
+for mechanism in $(grep -rhoE '\{\s*CKM_[A-Z0-9_]+' "$root/src/crypto/mechanism.c" | grep -oE 'CKM_[A-Z0-9_]+' | sort -u); do
+	has docs/interop.md "\`$mechanism\`" "mechanism $mechanism"
+done
+
+# Commands, and the numbers of invariants and residual risks.
+for words in 'config check' 'config settings' tokens doctor; do
+	has docs/man/skr-pkcs11.1 ".It Cm $words" "command $words"
+done
+for id in 1 2 3 4 5 6 7; do
+	has docs/security.md "R-$id" "residual risk R-$id"
+done
+
+# Links between documents lead somewhere.
+for file in "$root"/README.md "$root"/docs/*.md; do
+	for target in $(grep -oE '\]\([^)#]+' "$file" | sed 's/^](//' | grep -v '^http' | sort -u); do
+		checks=$((checks + 1))
+		[ -e "$(dirname "$file")/$target" ] || echo "${file#"$root"/}: link to $target leads nowhere" >>"$work/wrong"
+	done
+done
+
+if [ -s "$work/wrong" ]; then
+	cat "$work/wrong" >&2
+	exit 1
+fi
+echo "$checks checks of the documents"
