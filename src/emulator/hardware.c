@@ -195,25 +195,45 @@ static skr_status vcek_certificate(struct emulator *e, const struct amd *amd, en
 	                       fmc = der_integer(tcb.fmc), bootloader = der_integer(tcb.bootloader),
 	                       tee = der_integer(tcb.tee), snp = der_integer(tcb.snp), zero = der_integer(0),
 	                       microcode = der_integer(tcb.microcode);
-	const struct certificate_extension extensions[] = {
-	    {ARC "1", NULL, layout.bytes, layout.len},
-	    {ARC "2", NULL, stepping.bytes, stepping.len},
-	    {turin ? ARC "3.9" : ARC "3.4", NULL, turin ? fmc.bytes : zero.bytes, turin ? fmc.len : zero.len},
-	    {ARC "3.1", NULL, bootloader.bytes, bootloader.len},
-	    {ARC "3.2", NULL, tee.bytes, tee.len},
-	    {ARC "3.5", NULL, zero.bytes, zero.len},
-	    {ARC "3.6", NULL, zero.bytes, zero.len},
-	    {ARC "3.7", NULL, zero.bytes, zero.len},
-	    {ARC "3.3", NULL, snp.bytes, snp.len},
-	    {ARC "3.8", NULL, microcode.bytes, microcode.len},
-	    {ARC "4", NULL, e->hardware->chip_id, chip_id_len(product)},
+#define VALUE(suffix, der)                               \
+	{                                                \
+		ARC suffix, NULL, (der).bytes, (der).len \
+	}
+	const struct certificate_extension chip = {ARC "4", NULL, e->hardware->chip_id, chip_id_len(product)};
+	const struct certificate_extension older_extensions[] = {
+	    VALUE("1", layout),
+	    VALUE("2", stepping),
+	    VALUE("3.1", bootloader),
+	    VALUE("3.2", tee),
+	    VALUE("3.4", zero),
+	    VALUE("3.5", zero),
+	    VALUE("3.6", zero),
+	    VALUE("3.7", zero),
+	    VALUE("3.3", snp),
+	    VALUE("3.8", microcode),
+	    chip,
 	    {0},
 	};
+	const struct certificate_extension turin_extensions[] = {
+	    VALUE("1", layout),
+	    VALUE("2", stepping),
+	    VALUE("3.9", fmc),
+	    VALUE("3.1", bootloader),
+	    VALUE("3.2", tee),
+	    VALUE("3.3", snp),
+	    VALUE("3.5", zero),
+	    VALUE("3.6", zero),
+	    VALUE("3.7", zero),
+	    VALUE("3.8", microcode),
+	    chip,
+	    {0},
+	};
+#undef VALUE
 	struct certificate_plan plan = amd_plan(subject, key, 7);
 	plan.issuer = amd->ask;
 	plan.issuer_key = amd->ask_key;
 	plan.serial_zero = true;
-	plan.extensions = extensions;
+	plan.extensions = turin ? turin_extensions : older_extensions;
 	return authority_kept_certificate(e, name, &plan, ret);
 }
 
