@@ -56,10 +56,3 @@ install(FILES docs/man/skr-agent.8 DESTINATION ${CMAKE_INSTALL_MANDIR}/man8)
 install(TARGETS skr-emulator RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT emulator EXCLUDE_FROM_ALL)
 install(TARGETS skr-guest-preload LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/skr-pkcs11
   COMPONENT emulator EXCLUDE_FROM_ALL)
-
-# The contract tests of documents and installation.
-if(BUILD_TESTING)
-  add_test(NAME contract.docs COMMAND ${PROJECT_SOURCE_DIR}/tests/contract/docs.sh $<TARGET_FILE:skr-pkcs11-cli>)
-  add_test(NAME contract.install COMMAND ${PROJECT_SOURCE_DIR}/tests/contract/install.sh ${PROJECT_BINARY_DIR})
-  set_tests_properties(contract.docs contract.install PROPERTIES LABELS quick)
-endif()

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# docs.sh SKR-PKCS11 : the documents say what the code has. SKR-PKCS11 is the built command, whose `config settings` prints the table of settings.
+# docs.sh BUILD : the documents say what the code has. The built command prints the table of settings.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
-command=$1
+command=$1/src/skr-pkcs11
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 : >"$work/wrong"

@@ -58,7 +58,10 @@ expect "$man/man1/skr-pkcs11.1" 644
 expect "$man/man5/skr-pkcs11.conf.5" 644
 expect "$man/man8/skr-agent.8" 644
 
-# p11-kit must find the module by what the module file says.
+# p11-kit must find the module file, and the module by what the file says.
+configs=$(pkg-config --variable=p11_module_configs p11-kit-1)
+[ "$(placed "$(cached SKR_P11KIT_DIR)")" = "$stage$configs" ] ||
+	fail "the module file goes to $(cached SKR_P11KIT_DIR), but p11-kit looks in $configs"
 named=$(sed -n 's/^module: *//p' "$(placed "$(cached SKR_P11KIT_DIR)")/skr-pkcs11.module")
 case $named in
 /*) [ "$stage$named" = "$module" ] || fail "the module file names $named, which is not installed there" ;;
