@@ -31,8 +31,18 @@ CK_RV operation_single(struct operation *operation, const CK_BYTE *in, CK_ULONG 
 CK_RV operation_verify(struct operation *operation, const CK_BYTE *in, CK_ULONG in_len, const CK_BYTE *signature,
                        CK_ULONG signature_len);
 
-/* Several parts. `out` only for encrypt and decrypt; NULL otherwise. CKR_MECHANISM… as single; an error ends the
- * operation. */
+/*
+ * Several parts. `out` only for encrypt and decrypt; NULL otherwise. Answers as above; an error ends the operation.
+ *
+ * Signatures without a digest of their own (CKM_RSA_PKCS, CKM_ECDSA …) are one-part by the standard, but pkcs11-tool
+ * gives them parts: these are collected, within the length the mechanism allows. RSA encryption and decryption stay
+ * one-part: CKR_FUNCTION_NOT_SUPPORTED, as other modules answer. A whole after parts is CKR_OPERATION_ACTIVE, and ends
+ * it too.
+ *
+ * Decryption with CKM_RSA_PKCS answers with lengths that depend on the modulus alone, and with CKR_OK whatever the
+ * padding (see pkcs1.h). OpenSSL's error queue is left as it was found.
+ */
+
 CK_RV operation_update(struct operation *operation, const CK_BYTE *in, CK_ULONG in_len, CK_BYTE *out,
                        CK_ULONG *out_len);
 CK_RV operation_final(struct operation *operation, CK_BYTE *out, CK_ULONG *out_len);

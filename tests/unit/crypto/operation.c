@@ -1009,7 +1009,8 @@ static void errors_that_were_there_before_stay(void **state)
 static void a_child_with_a_new_library_context_works(void **state)
 {
 	struct operation *kept = finished(OPERATION_SIGN, MECHANISM(CKM_SHA256_RSA_PKCS), rsa.private, 32);
-	const struct operation *inherited = kept;
+	struct operation *digest = finished(OPERATION_DIGEST, MECHANISM(CKM_SHA256), NULL, 32);
+	const struct operation *inherited = kept, *inherited_digest = digest;
 	int status;
 
 	(void)state;
@@ -1027,11 +1028,15 @@ static void a_child_with_a_new_library_context_works(void **state)
 			_exit(2);
 		if (verify_once(MECHANISM(CKM_SHA256_RSA_PKCS), fresh.public, data, 32, signature, len) != CKR_OK)
 			_exit(3);
-		_exit(0);
+		o = begin_again(OPERATION_DIGEST, MECHANISM(CKM_SHA256), NULL, &digest);
+		if (o == inherited_digest)
+			_exit(5);
+		_exit(operation_single(o, data, 32, signature, &len) == CKR_OK ? 0 : 6);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
+	operation_free(digest);
 	operation_free(kept);
 }
 
