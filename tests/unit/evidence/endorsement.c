@@ -79,9 +79,11 @@ static void a_higher_tcb_is_not_an_equal_one(void **state)
 	read_vector("milan-v2-aci/host-amd-cert.json", &text);
 	assert_ok(thim(buf_text(&text), &found));
 	report.reported_tcb++;
-	assert_fails(endorsement_matches(&found, &report), 142, "7308000000000003, the report has 7308000000000004");
+	assert_fails(endorsement_matches(&found, &report), 142,
+	             "endorsements (thim) are for TCB 7308000000000003, the report has 7308000000000004");
 	found.has_tcbm = false; /* without it the certificate's own TCB counts */
-	assert_fails(endorsement_matches(&found, &report), 142, "7308000000000003, the report has 7308000000000004");
+	assert_fails(endorsement_matches(&found, &report), 142,
+	             "the certificate (thim) is for TCB 7308000000000003, the report has 7308000000000004");
 }
 
 static void thim_answers_that_are_not_whole_are_refused(void **state)

@@ -146,7 +146,7 @@ static void broken_files_are_refused(void **state)
 	put("host-amd-cert-base64", "e30=");
 	put("reference-info-base64", "e30=");
 	assert_fails(security_context_read(&context), 144, "2 bytes that are no COSE_Sign1");
-	put("reference-info-base64", "0oUA"); /* an array of five */
+	put("reference-info-base64", "0oVD"); /* an array of five */
 	assert_fails(security_context_read(&context), 144, "no COSE_Sign1");
 	put("reference-info-base64", "04RD"); /* another tag */
 	assert_fails(security_context_read(&context), 144, "no COSE_Sign1");
