@@ -961,12 +961,14 @@ static void after_a_failure_contexts_are_made_anew(void **state)
 	CK_ULONG len = sizeof(signature);
 
 	(void)state;
-	struct operation *o = begin(OPERATION_VERIFY, MECHANISM(CKM_SHA256_RSA_PKCS), rsa.public);
+	struct operation *o, *failed;
+	o = failed = begin(OPERATION_VERIFY, MECHANISM(CKM_SHA256_RSA_PKCS), rsa.public);
 	memset(signature, 0, sizeof(signature));
 	assert_int_equal(operation_verify(o, data, 10, signature, 256), CKR_SIGNATURE_INVALID);
 	assert_int_equal(once(OPERATION_SIGN, MECHANISM(CKM_SHA256_RSA_PKCS), rsa.private, data, 10, signature, &len),
 	                 CKR_OK);
 	o = begin_again(OPERATION_VERIFY, MECHANISM(CKM_SHA256_RSA_PKCS), rsa.public, &o);
+	assert_ptr_not_equal(o, failed);
 	assert_int_equal(operation_verify(o, data, 10, signature, 256), CKR_OK);
 	operation_free(o);
 }

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What happens when memory runs out: each allocation in turn fails, once per run, until a run needs no more of them.
+ * Leaks show in the builds with a sanitizer.
+ */
+#include "crypto/operation.h"
+
+#include "unit/crypto/surroundings.h"
+
+#include <stdlib.h>
+
+/* The allocation that fails; 0: none. */
+static _Thread_local long fails_at, allocations;
+
+static bool must_fail(void)
+{
+	return fails_at && ++allocations == fails_at;
+}
+
+static void *take(size_t size, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	return must_fail() ? NULL : malloc(size);
+}
+
+static void *resize(void *block, size_t size, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	return must_fail() ? NULL : realloc(block, size);
+}
+
+static void give_back(void *block, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	free(block);
+}
+
+static struct pair rsa, p256;
+static uint8_t signature[256], ciphertext[256];
+
+static CK_RSA_PKCS_PSS_PARAMS pss = {CKM_SHA256, CKG_MGF1_SHA256, 32};
+static char label[] = "label";
+static CK_RSA_PKCS_OAEP_PARAMS oaep = {CKM_SHA256, CKG_MGF1_SHA256, CKZ_DATA_SPECIFIED, label, 5};
+
+static CK_RV whole(enum operation_kind kind, CK_MECHANISM mechanism, struct key *key, const uint8_t *in,
+                   CK_ULONG in_len)
+{
+	struct operation *o = NULL;
+	uint8_t out[256];
+	CK_ULONG len = sizeof(out);
+
+	CK_RV rv = operation_begin(kind, &mechanism, key, &everything, NULL, &o);
+	if (rv != CKR_OK) {
+		assert_null(o);
+		return rv;
+	}
+	if (kind == OPERATION_VERIFY)
+		rv = operation_verify(o, in, in_len, signature, sizeof(signature));
+	else
+		rv = operation_single(o, in, in_len, out, &len);
+	operation_free(o);
+	return rv;
+}
+
+static void every_failing_allocation_is_answered_and_passes(void **state)
+{
+	static const uint8_t hash[32] = {1};
+	const struct {
+		const char *name;
+		enum operation_kind kind;
+		CK_MECHANISM mechanism;
+		struct key *key;
+		const uint8_t *in;
+		CK_ULONG in_len;
+	} cases[] = {
+	    {"sign", OPERATION_SIGN, {CKM_SHA256_RSA_PKCS, NULL, 0}, rsa.private, hash, 32},
+	    {"sign with PSS", OPERATION_SIGN, {CKM_RSA_PKCS_PSS, &pss, sizeof(pss)}, rsa.private, hash, 32},
+	    {"sign with ECDSA", OPERATION_SIGN, {CKM_ECDSA, NULL, 0}, p256.private, hash, 32},
+	    {"verify", OPERATION_VERIFY, {CKM_SHA256_RSA_PKCS, NULL, 0}, rsa.public, hash, 32},
+	    {"encrypt", OPERATION_ENCRYPT, {CKM_RSA_PKCS_OAEP, &oaep, sizeof(oaep)}, rsa.public, hash, 32},
+	    {"decrypt", OPERATION_DECRYPT, {CKM_RSA_PKCS, NULL, 0}, rsa.private, ciphertext, 256},
+	    {"digest", OPERATION_DIGEST, {CKM_SHA512, NULL, 0}, NULL, hash, 32},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		CK_RV rv;
+		long n = 0;
+		do {
+			allocations = 0;
+			fails_at = ++n;
+			rv = whole(cases[i].kind, cases[i].mechanism, cases[i].key, cases[i].in, cases[i].in_len);
+			bool fired = allocations >= fails_at;
+			fails_at = 0;
+			if (rv != CKR_OK && !fired)
+				fail_msg("%s: 0x%lx without a cause", cases[i].name, rv);
+			if (ERR_peek_error() != 0)
+				fail_msg("%s: errors stay behind allocation %ld", cases[i].name, n);
+			assert_int_equal(
+			    whole(cases[i].kind, cases[i].mechanism, cases[i].key, cases[i].in, cases[i].in_len),
+			    CKR_OK);
+			if (!fired)
+				break;
+		} while (n < 10000);
+		assert_in_range(n, 3, 9999);
+	}
+}
+
+static void a_key_without_memory_is_not_made(void **state)
+{
+	struct key *key = NULL;
+
+	(void)state;
+	for (long n = 1;; n++) {
+		EVP_PKEY *pkey = published_rsa_pkey();
+		allocations = 0;
+		fails_at = n;
+		CK_RV rv = key_new(pkey, true, all_uses, &key);
+		bool fired = allocations >= fails_at;
+		fails_at = 0;
+		assert_int_equal(ERR_peek_error(), 0);
+		if (rv == CKR_OK)
+			key_drop(TAKE(key));
+		assert_null(key);
+		assert_true(fired || rv == CKR_OK);
+		if (!fired)
+			break;
+	}
+}
+
+static int make_keys(void **state)
+{
+	CK_MECHANISM sign = {CKM_SHA256_RSA_PKCS, NULL, 0}, encrypt = {CKM_RSA_PKCS, NULL, 0};
+	static const uint8_t hash[32] = {1};
+	struct operation *o;
+	CK_ULONG len = 256;
+
+	if (!CRYPTO_set_mem_functions(take, resize, give_back) || open_libcrypto(state))
+		return -1;
+	rsa = pair_of(published_rsa_pkey());
+	p256 = pair_of(ec_pkey("P-256"));
+	if (operation_begin(OPERATION_SIGN, &sign, rsa.private, &everything, NULL, &o) != CKR_OK ||
+	    operation_single(o, hash, 32, signature, &len) != CKR_OK)
+		return -1;
+	operation_free(o);
+	if (operation_begin(OPERATION_ENCRYPT, &encrypt, rsa.public, &everything, NULL, &o) != CKR_OK ||
+	    operation_single(o, hash, 32, ciphertext, &len) != CKR_OK)
+		return -1;
+	operation_free(o);
+	return 0;
+}
+
+static int drop_keys(void **state)
+{
+	(void)state;
+	pair_drop(rsa);
+	pair_drop(p256);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(every_failing_allocation_is_answered_and_passes),
+	    cmocka_unit_test(a_key_without_memory_is_not_made),
+	};
+	return cmocka_run_group_tests(tests, make_keys, drop_keys);
+}
