@@ -131,6 +131,14 @@ static ssize_t client_read(struct connection *c, uint8_t *data, size_t size)
 
 /* ---- ends ---- */
 
+/* Sleeps, but notices when the client leaves; false then. */
+static bool pause_ms(const struct connection *c, int64_t ms)
+{
+	struct pollfd p = {.fd = c->client, .events = POLLRDHUP};
+
+	return poll(&p, 1, (int)ms) == 0;
+}
+
 static void end_with_reset(struct connection *c)
 {
 	struct linger now = {.l_onoff = 1, .l_linger = 0};
@@ -147,6 +155,9 @@ static void end_politely(struct connection *c)
 
 static void end_as_planned(struct connection *c)
 {
+	/* An answer that came whole shall be seen before the reset, though the client may still be writing. */
+	if (c->wire.cut_at == AT_END)
+		pause_ms(c, 100);
 	if (c->wire.reset)
 		end_with_reset(c);
 	else if (c->wire.abrupt)
@@ -156,14 +167,6 @@ static void end_as_planned(struct connection *c)
 }
 
 /* ---- one answer and its faults ---- */
-
-/* Sleeps, but notices when the client leaves; false then. */
-static bool pause_ms(const struct connection *c, int64_t ms)
-{
-	struct pollfd p = {.fd = c->client, .events = POLLRDHUP};
-
-	return poll(&p, 1, (int)ms) == 0;
-}
 
 static bool write_slowly(struct connection *c, const uint8_t *data, size_t len, int64_t rate)
 {

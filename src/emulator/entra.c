@@ -152,7 +152,7 @@ skr_status entra_open(struct emulator *e)
 	TRY(load_identities(e, &file));
 	TRY(take_identities(e, file));
 	TRY(emulator_key(e, "entra-key.pem", 2048, NULL, &e->entra->key));
-	TRY(emulator_key(e, "cluster-key.pem", 2048, NULL, &e->entra->cluster_key));
+	TRY(emulator_key(e, "cluster-key.pem", 0, "P-256", &e->entra->cluster_key));
 	TRY(key_id(e->entra->key, e->entra->kid, sizeof(e->entra->kid)));
 	TRY(open_client_certificate(e));
 	return write_federated_token(e);
@@ -228,7 +228,7 @@ skr_status entra_federated_token(struct emulator *e, int64_t lifetime, struct bu
 	auto_buf text = BUF(4096);
 	int64_t now = emulator_now(e);
 
-	json_set_string(header, "alg", "RS256");
+	json_set_string(header, "alg", "ES256");
 	json_set_string(header, "kid", "cluster");
 	json_push(audiences, json_of_string(exchange_audience));
 	json_set(claims, "aud", audiences);

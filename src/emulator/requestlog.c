@@ -57,14 +57,16 @@ static void now_text(const struct emulator *e, char *out, size_t size)
 
 static json *line_of(const struct emulator *e, const struct exchange *x, int64_t ms)
 {
-	static const char *const services[] = {"none", "akv", "maa", "entra", "metadata", "control"};
+	const char *operation = x->route ? x->route->operation : "";
+	char service[16];
 	json *line = json_object();
 	char time[48];
 
 	now_text(e, time, sizeof(time));
 	json_set_string(line, "time", time);
-	json_set_string(line, "service", services[x->service]);
-	json_set_string(line, "op", x->route ? x->route->operation : "");
+	snprintf(service, sizeof(service), "%.*s", (int)strcspn(operation, "."), operation);
+	json_set_string(line, "service", service);
+	json_set_string(line, "op", operation);
 	json_set_string(line, "method", x->method ? x->method : "");
 	json_set_string(line, "host", x->authority ? x->authority : "");
 	json_set_string(line, "path", x->path ? x->path : "");
