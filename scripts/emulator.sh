@@ -119,4 +119,10 @@ write_token() { # TOKEN LINES…
 }
 
 # releases : how many keys the emulator has released so far.
-releases() { grep '"op" *: *"release"' "$SKR_EMULATOR_DIR/requests.jsonl" 2>/dev/null | grep -c '"status" *: *200'; }
+releases() { grep '"op":"akv.release"' "$SKR_EMULATOR_DIR/requests.jsonl" 2>/dev/null | grep -c '"status":200'; }
+
+# key_id TOKEN LABEL : the CKA_ID, as pkcs11-tool wants it; its --label does not choose the key that signs.
+key_id() {
+	pkcs11-tool --module "$module" --token-label "$1" --login -O --type privkey 2>/dev/null |
+		awk -v label="$2" '$1 == "label:" { found = $2 == label } $1 == "ID:" && found { print $2; exit }'
+}

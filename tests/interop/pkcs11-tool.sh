@@ -12,28 +12,29 @@ check_says "objects are listed" 'Private Key Object; RSA' tool --login -O
 check_releases 2
 public_key rsa2048
 public_key p256
+rsa=$(key_id skr rsa2048) ec=$(key_id skr p256)
 head -c 1000 /dev/urandom >text
 for hash in 224 256 384 512; do
-	check "SHA$hash-RSA-PKCS" tool --login --sign -m SHA$hash-RSA-PKCS --label rsa2048 -i text -o text.sig
+	check "SHA$hash-RSA-PKCS" tool --login --sign -m SHA$hash-RSA-PKCS --id "$rsa" -i text -o text.sig
 	check "openssl verifies it" openssl dgst -sha$hash -verify rsa2048.pem -signature text.sig text
-	check "ECDSA-SHA$hash" tool --login --sign -m ECDSA-SHA$hash --signature-format openssl --label p256 -i text -o text.sig
+	check "ECDSA-SHA$hash" tool --login --sign -m ECDSA-SHA$hash --signature-format openssl --id "$ec" -i text -o text.sig
 	check "openssl verifies it" openssl dgst -sha$hash -verify p256.pem -signature text.sig text
 done
-check "SHA1-RSA-PKCS, where the configuration allows it" tool --login --sign -m SHA1-RSA-PKCS --label rsa2048 -i text -o text.sig
+check "SHA1-RSA-PKCS, where the configuration allows it" tool --login --sign -m SHA1-RSA-PKCS --id "$rsa" -i text -o text.sig
 for hash in 256 384 512; do
-	check "SHA$hash-RSA-PKCS-PSS" tool --login --sign -m SHA$hash-RSA-PKCS-PSS --label rsa2048 -i text -o text.sig
+	check "SHA$hash-RSA-PKCS-PSS" tool --login --sign -m SHA$hash-RSA-PKCS-PSS --id "$rsa" -i text -o text.sig
 	check "openssl verifies it" openssl dgst -sha$hash -verify rsa2048.pem -sigopt rsa_padding_mode:pss -signature text.sig text
 	openssl dgst -sha$hash -binary text >hash
-	check "RSA-PKCS-PSS of a SHA$hash digest" tool --login --sign -m RSA-PKCS-PSS --hash-algorithm SHA$hash --label rsa2048 -i hash -o text.sig
+	check "RSA-PKCS-PSS of a SHA$hash digest" tool --login --sign -m RSA-PKCS-PSS --hash-algorithm SHA$hash --id "$rsa" -i hash -o text.sig
 	check "openssl verifies it" openssl dgst -sha$hash -verify rsa2048.pem -sigopt rsa_padding_mode:pss -signature text.sig text
 done
 openssl dgst -sha256 -binary text >hash
-check "ECDSA of a digest" tool --login --sign -m ECDSA --signature-format openssl --label p256 -i hash -o text.sig
+check "ECDSA of a digest" tool --login --sign -m ECDSA --signature-format openssl --id "$ec" -i hash -o text.sig
 check "openssl verifies it" openssl pkeyutl -verify -pubin -inkey p256.pem -in hash -sigfile text.sig
 
 echo secret >plain
 openssl pkeyutl -encrypt -pubin -inkey rsa2048.pem -in plain -out box
-check "RSA-PKCS decrypts" tool --login --decrypt -m RSA-PKCS --label rsa2048 -i box -o opened
+check "RSA-PKCS decrypts" tool --login --decrypt -m RSA-PKCS --id "$rsa" -i box -o opened
 check "to what was encrypted" cmp plain opened
 for hash in sha1 sha256 sha384 sha512; do
 	openssl pkeyutl -encrypt -pubin -inkey rsa2048.pem -pkeyopt rsa_padding_mode:oaep -pkeyopt rsa_oaep_md:$hash \
@@ -41,7 +42,7 @@ for hash in sha1 sha256 sha384 sha512; do
 	name=$(tr a-z A-Z <<<$hash)
 	[ $hash != sha1 ] || name=SHA-1
 	check "OAEP with $hash decrypts" tool --login --decrypt -m RSA-PKCS-OAEP --hash-algorithm "$name" --mgf "MGF1-${name/SHA-1/SHA1}" \
-		--label rsa2048 -i box -o opened
+		--id "$rsa" -i box -o opened
 	check "to what was encrypted" cmp plain opened
 done
 check_says "its own tests find nothing wrong" 'No errors' tool --login --test --allow-sw
