@@ -52,6 +52,8 @@ skr_status runtime_data_print(const json *transport_key, struct buf *out)
 
 	json_set(data, "keys", keys);
 	json_push(keys, key);
+	json_set(key, "key_ops", ops);
+	json_push(ops, json_of_string("encrypt"));
 	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
 		const char *value = json_string_or_null(transport_key, members[i]);
 
@@ -61,8 +63,6 @@ skr_status runtime_data_print(const json *transport_key, struct buf *out)
 	}
 	if (strcmp(json_string_or_null(key, "kty"), "RSA") != 0)
 		return FAIL(504, "the transport key is not RSA");
-	json_set(key, "key_ops", ops);
-	json_push(ops, json_of_string("encrypt"));
 	json_sort(key);
 	return json_print(data, out);
 }

@@ -409,8 +409,9 @@ static void what_is_no_tls_is_refused(void **state)
 	                 221);
 	assert_int_equal(play((struct scene){.at_accept = true, .end = RESET}, NULL, (struct call){0}, &answer).failure,
 	                 204);
-	assert_int_equal(play((struct scene){.at_accept = true, .end = CLOSE}, NULL, (struct call){0}, &answer).failure,
-	                 205);
+	/* Whether the kernel says "closed" or "reset" depends on what it had not read yet. */
+	int closed = play((struct scene){.at_accept = true, .end = CLOSE}, NULL, (struct call){0}, &answer).failure;
+	assert_true(closed == 204 || closed == 205);
 	assert_int_equal(play((struct scene){.at_accept = true, .end = STALL}, NULL, (struct call){0}, &answer).failure,
 	                 207);
 	assert_non_null(strstr(status_message(), "handshake"));
