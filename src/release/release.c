@@ -64,6 +64,8 @@ static skr_status anchors_from(const char *path, STACK_OF(X509) **ret)
 	auto_buf pem = BUF(ANCHORS_LIMIT);
 
 	skr_status status = file_read_trusted(path, &pem);
+	if (!status.failure && pem.len == 0)
+		return FAIL(7, "%s is empty", path);
 	if (!status.failure)
 		status = certificates_from_pem(pem.data, pem.len, ret);
 	if (status.failure && status.failure != 14 && status.failure != 16)
@@ -592,6 +594,16 @@ static EVP_PKEY *rsa_generate(unsigned bits, const struct release_options *optio
 	return EVP_PKEY_generate(ctx, &key) > 0 ? key : NULL;
 }
 
+/* Why rsa_generate gave up. */
+static skr_status no_key(unsigned bits, const struct release_options *options)
+{
+	if (is_cancelled(options))
+		return FAIL(403, "while the transport key was made");
+	if (!deadline_left(options->deadline))
+		return FAIL(506, "the deadline passed while the transport key was made");
+	return ossl_fail(599, bits == WARM_UP_BITS ? "a throw-away key" : "a transport key");
+}
+
 /*
  * libcrypto makes much at first use and keeps it: fetched algorithms, names, the generators and error state of the
  * thread. What it keeps must never lie in the ephemeral arena, which reads as zeros in a forked child. So everything
@@ -606,7 +618,7 @@ static skr_status transport_warm_up(const char *enc, const struct release_option
 	auto_buf sealed = BUF(1024), opened = BUF(64);
 
 	if (!key)
-		return ossl_fail(599, "a throw-away key");
+		return no_key(WARM_UP_BITS, options);
 	TRY(keywrap_seal(enc, key, "warm", 4, &sealed));
 	TRY(keywrap_open(enc, key, sealed.data, sealed.len, &opened));
 	sealed.data[0] ^= 1;
@@ -616,13 +628,12 @@ static skr_status transport_warm_up(const char *enc, const struct release_option
 	return OK;
 }
 
-static skr_status transport_generate(struct attempt *attempt)
+static void transport_generate(struct attempt *attempt)
 {
 	auto_arena(ARENA_EPHEMERAL);
 
 	attempt->transport = rsa_generate(attempt->token->transport_bits, attempt->options);
-	ERR_clear_error();
-	return OK;
+	ERR_clear_error(); /* before the arena changes: errors carry text of their own */
 }
 
 static skr_status transport_new(struct attempt *attempt)
@@ -632,13 +643,9 @@ static skr_status transport_new(struct attempt *attempt)
 
 	step_begins(attempt, "transport-key");
 	TRY(transport_warm_up(attempt->token->enc, attempt->options));
-	TRY(transport_generate(attempt));
-	if (!attempt->transport && is_cancelled(attempt->options))
-		return FAIL(403, "while the transport key was made");
-	if (!attempt->transport && !deadline_left(attempt->options->deadline))
-		return FAIL(506, "the deadline passed while the transport key was made");
+	transport_generate(attempt);
 	if (!attempt->transport)
-		return FAIL(599, "no transport key of %u bits", attempt->token->transport_bits);
+		return no_key(attempt->token->transport_bits, attempt->options);
 
 	TRY(jwk_from_key(attempt->transport, &attempt->transport_jwk));
 	TRY(jwk_thumbprint(attempt->transport_jwk, &attempt->kid));
@@ -666,6 +673,20 @@ static skr_status send_request(struct attempt *attempt)
 	return frame_send(attempt->agent.fd, &body, attempt->options->deadline);
 }
 
+/* The agent's silence or death, in words that name the step it was at. */
+static skr_status agent_lost(struct attempt *attempt, skr_status status, bool silent, int64_t elapsed)
+{
+	const char *step = attempt->announced_step;
+
+	if (status.failure == 503 && silent && attempt->config->agent_is_socket)
+		return FAIL(508, "%s: hung up before a word: too many agents, or one that cannot start",
+		            attempt->config->agent);
+	if (status.failure == 503 || status.failure == 506)
+		status = status_prefix(status, "%s%s, after %lld ms", step[0] ? "during " : "before its first step",
+		                       step, (long long)elapsed);
+	return at_step(status, step[0] ? step : "agent", NULL);
+}
+
 static skr_status agent_reach(struct attempt *attempt)
 {
 	const struct release_options *options = attempt->options;
@@ -673,7 +694,9 @@ static skr_status agent_reach(struct attempt *attempt)
 
 	step_begins(attempt, "agent");
 	TRY(agent_client_open(attempt->config, options->deadline, options->cancelled, options->with, &attempt->agent));
-	TRY(send_request(attempt));
+	skr_status status = send_request(attempt);
+	if (status.failure)
+		return agent_lost(attempt, status, true, monotonic_ms() - start);
 	step_ended(attempt, "agent", monotonic_ms() - start, attempt->config->agent);
 	return OK;
 }
@@ -761,20 +784,6 @@ static skr_status receive_message(struct attempt *attempt, struct agent_message 
 	TRY(agent_client_check(&attempt->agent));
 	TRY(frame_receive(attempt->agent.fd, &body, options->deadline, options->cancelled, options->with));
 	return agent_message_parse(body.data, body.len, ret);
-}
-
-/* The agent's silence or death, in words that name the step it was at. */
-static skr_status agent_lost(struct attempt *attempt, skr_status status, bool silent, int64_t elapsed)
-{
-	const char *step = attempt->announced_step;
-
-	if (status.failure == 503 && silent && attempt->config->agent_is_socket)
-		return FAIL(508, "%s: hung up before a word: too many agents, or one that cannot start",
-		            attempt->config->agent);
-	if (status.failure == 503 || status.failure == 506)
-		status = status_prefix(status, "%s%s, after %lld ms", step[0] ? "during " : "before its first step",
-		                       step, (long long)elapsed);
-	return at_step(status, step[0] ? step : "agent", NULL);
 }
 
 static skr_status read_answer(struct attempt *attempt)
