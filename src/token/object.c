@@ -60,18 +60,16 @@ struct spki_parts {
 	size_t parameters_len, bits_len;
 };
 
-static bool spki_take_apart(const uint8_t *spki, size_t len, struct spki_parts *ret)
+static bool spki_take_apart(const uint8_t *spki, size_t spki_len, struct spki_parts *ret)
 {
-	const uint8_t *p = spki, *oid;
-	size_t oid_len;
+	const uint8_t *p = spki, *inner, *algorithm, *oid;
+	size_t inner_len, algorithm_len, oid_len;
 
-	if (!der_enter(&p, spki + len, V_ASN1_SEQUENCE, &p, &len))
+	if (!der_enter(&p, spki + spki_len, V_ASN1_SEQUENCE, &inner, &inner_len))
 		return false;
-	const uint8_t *end = p + len;
-	const uint8_t *algorithm;
-	size_t algorithm_len;
-	if (!der_enter(&p, end, V_ASN1_SEQUENCE, &algorithm, &algorithm_len) ||
-	    !der_enter(&p, end, V_ASN1_BIT_STRING, &ret->bits, &ret->bits_len) || ret->bits_len < 2)
+	p = inner;
+	if (!der_enter(&p, inner + inner_len, V_ASN1_SEQUENCE, &algorithm, &algorithm_len) ||
+	    !der_enter(&p, inner + inner_len, V_ASN1_BIT_STRING, &ret->bits, &ret->bits_len) || ret->bits_len < 2)
 		return false;
 	ret->bits++; /* the count of unused bits, always 0 here */
 	ret->bits_len--;
