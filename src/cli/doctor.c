@@ -2,6 +2,7 @@
 /* `skr-pkcs11 doctor`: what a login needs, looked at one by one, and then the login itself, with its own code. */
 #include "cli/command.h"
 
+#include "base/base64.h"
 #include "base/file.h"
 #include "config/config.h"
 #include "release/release.h"
@@ -180,11 +181,10 @@ static void show_keys(struct visit *v, const struct release *release)
 {
 	for (size_t i = 0; i < release->key_count; i++) {
 		const struct released_key *key = &release->keys[i];
-		char hash[9];
-		for (size_t b = 0; b < 4; b++)
-			snprintf(hash + 2 * b, 3, "%02x", key->public_key_sha256[b]);
-		terminal_check(v->t, VERDICT_GOOD, "key", -1, "%s%s%s", key->kid,
-		               key->key ? ", public key SHA-256 " : "", key->key ? hash : "");
+		auto_buf hash = BUF(2 * sizeof(key->public_key_sha256));
+		terminal_check(v->t, VERDICT_GOOD, "key", -1, "%s", key->kid);
+		if (key->key && !hex_encode(key->public_key_sha256, sizeof(key->public_key_sha256), &hash).failure)
+			terminal_below(v->t, "public_key_sha256=%s", buf_text(&hash));
 	}
 }
 

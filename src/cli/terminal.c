@@ -47,6 +47,7 @@ void terminal_check(struct terminal *t, enum verdict verdict, const char *name, 
 		snprintf(time, sizeof(time), "%5lld ms", (long long)ms);
 
 	erase_line(t);
+	t->begun = true;
 	fprintf(t->out, "  %s%-6s%s  ", t->colour ? verdicts[verdict].colour : "", verdicts[verdict].word,
 	        t->colour ? "\033[0m" : "");
 	if (!detail[0] && !time[0])
@@ -150,7 +151,8 @@ void terminal_heading(struct terminal *t, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	fprintf(t->out, "\n%s", t->colour ? "\033[1m" : "");
+	fprintf(t->out, "%s%s", t->begun ? "\n" : "", t->colour ? "\033[1m" : "");
+	t->begun = true;
 	print_clean(t->out, text);
 	fprintf(t->out, "%s\n", t->colour ? "\033[0m" : "");
 }

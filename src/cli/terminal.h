@@ -13,6 +13,7 @@ struct terminal {
 	FILE *out, *err;
 	bool colour; /* of out */
 	bool live;   /* out is a terminal: a line in progress may be rewritten */
+	bool begun;  /* something was printed: the next heading keeps its distance */
 };
 
 /* For the standard streams: colour only on a terminal, and not where NO_COLOR is set or TERM is dumb. */
@@ -36,7 +37,7 @@ void terminal_below(struct terminal *t, const char *format, ...) __attribute__((
 /* Number, sentence of the row, what was seen, hint: three lines below a check. */
 void terminal_failure(struct terminal *t, const struct status_record *record);
 
-/* A heading on a line of its own, after an empty line. */
+/* A heading on a line of its own, after an empty line unless it is the first. */
 void terminal_heading(struct terminal *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The same three lines on t->err, not indented, for commands that say nothing but this. */

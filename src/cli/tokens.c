@@ -116,7 +116,7 @@ static void show_objects(const struct module *m, const CK_TOKEN_INFO *token, CK_
 	for (CK_ULONG i = 0; i < count; i++)
 		show_object(m, token, session, handles[i]);
 	if (count == 0)
-		terminal_below(m->t, "no objects");
+		fputs("  nothing is visible\n", m->t->out);
 }
 
 static enum exit_code show_token(const struct module *m, CK_SLOT_ID slot, bool login)
