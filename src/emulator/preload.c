@@ -20,9 +20,10 @@
  *     generation-moved  another writer uses the same configfs entry
  *     provider=NAME     configfs names another provider
  *
- * Seen are open, openat, ioctl, read, write, close, mkdir, rmdir, stat, access and opendir of libc, so not stdio streams on
- * these paths, nor programs that make system calls by themselves. A configfs entry is a directory below
- * SKR_GUEST_SOCKET.configfs; it stays there when its process is killed, as in the kernel.
+ * Seen are open, openat, ioctl, read, mkdir, rmdir, stat, statx, access and opendir of libc, so not stdio streams on these
+ * paths, nor programs that make system calls by themselves; and outblob has to be read through the descriptor that open
+ * gave. A configfs entry is a directory below SKR_GUEST_SOCKET.configfs; it stays there when its process is killed, as in
+ * the kernel.
  */
 /* clang-format on */
 #undef _FORTIFY_SOURCE /* it would define the functions that are defined here */
@@ -277,7 +278,6 @@ struct descriptor {
 	enum kind kind;
 	dev_t device;
 	ino_t inode;
-	bool written;
 	char entry[PATH_MAX]; /* of INBLOB and OUTBLOB */
 };
 static struct descriptor *descriptors[1024];
@@ -482,9 +482,13 @@ EXPORT int ioctl(int fd, unsigned long number, ...)
 
 /* --- configfs-tsm --- */
 
+/* clang-format off */
 static const char *const attributes[] = {
-    "inblob",    "outblob",         "auxblob",  "provider", "generation",
-    "privlevel", "privlevel_floor", ".answered" /* ours: the generation that outblob and auxblob are of */};
+    "inblob", "outblob", "auxblob", "provider", "generation", "privlevel", "privlevel_floor",
+    ".question", /* ours: what was written to inblob last */
+    ".answered", /* ours: the generation that outblob and auxblob are of */
+};
+/* clang-format on */
 #define ATTRIBUTES (sizeof(attributes) / sizeof(attributes[0]))
 
 /* The path to use in place of `path`: below our own directory if it is one of configfs-tsm's. */
@@ -595,7 +599,7 @@ static bool answer_entry(const char *entry)
 	if (errno)
 		return false;
 	errno = EIO;
-	read_attribute(entry, "inblob", report_data, sizeof(report_data));
+	read_attribute(entry, ".question", report_data, sizeof(report_data));
 	if (!ask_firmware(report_data, (uint32_t)read_number(entry, "privlevel"), &answer) || answer.status != 0)
 		return false;
 	write_attribute(entry, "outblob", answer.report, answer.report_len);
@@ -606,6 +610,34 @@ static bool answer_entry(const char *entry)
 	return true;
 }
 
+static bool is_being_written(const char *entry)
+{
+	for (int fd = 0; fd < DESCRIPTORS; fd++) {
+		const struct descriptor *d = ours(fd);
+		if (d && d->kind == INBLOB && strcmp(d->entry, entry) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The kernel takes what was written to inblob when it is closed, which happens in many ways; here that is noticed when
+ * an attribute is opened next. Nobody may read inblob, so it can be emptied.
+ */
+static void take_question(const char *entry)
+{
+	uint8_t question[65];
+	size_t len = read_attribute(entry, "inblob", question, sizeof(question));
+
+	if (len == 0 || is_being_written(entry))
+		return;
+	write_attribute(entry, "inblob", "", 0);
+	if (len > 64)
+		return;
+	write_attribute(entry, ".question", question, len);
+	write_number(entry, "generation", read_number(entry, "generation") + 1);
+}
+
 static int open_attribute(const char *path, int flags, mode_t mode)
 {
 	char entry[PATH_MAX];
@@ -613,12 +645,11 @@ static int open_attribute(const char *path, int flags, mode_t mode)
 	snprintf(entry, sizeof(entry), "%s", path);
 	char *name = strrchr(entry, '/');
 	*name++ = '\0';
+	take_question(entry);
 	int fd = open_really(path, flags & ~O_CREAT, mode);
 	if (strcmp(name, "inblob") == 0)
 		return remember(fd, INBLOB, entry);
-	if (strcmp(name, "outblob") == 0 || strcmp(name, "auxblob") == 0)
-		return remember(fd, OUTBLOB, entry);
-	return fd;
+	return strcmp(name, "outblob") == 0 || strcmp(name, "auxblob") == 0 ? remember(fd, OUTBLOB, entry) : fd;
 }
 
 EXPORT int mkdir(const char *path, mode_t mode)
@@ -675,32 +706,6 @@ EXPORT ssize_t __read_chk(int fd, void *data, size_t len, size_t room)
 	if (len > room)
 		abort();
 	return read(fd, data, len);
-}
-
-EXPORT ssize_t write(int fd, const void *data, size_t len)
-{
-	struct descriptor *d = ours(fd);
-
-	if (d && d->kind == INBLOB && len > 64) {
-		errno = EINVAL;
-		return -1;
-	}
-	ssize_t written = REAL(write)(fd, data, len);
-	if (d && d->kind == INBLOB && written > 0)
-		d->written = true;
-	return written;
-}
-
-/* The kernel takes a binary attribute when it is closed. */
-EXPORT int close(int fd)
-{
-	struct descriptor *d = ours(fd);
-
-	if (d && d->kind == INBLOB && d->written)
-		write_number(d->entry, "generation", read_number(d->entry, "generation") + 1);
-	if (d)
-		d->kind = NOT_OURS;
-	return REAL(close)(fd);
 }
 
 /* --- Opening and looking --- */
@@ -830,6 +835,18 @@ EXPORT int stat(const char *path, struct stat *about)
 EXPORT int lstat(const char *path, struct stat *about)
 {
 	return stat_anything(AT_FDCWD, path, about, AT_SYMLINK_NOFOLLOW);
+}
+
+EXPORT int statx(int dirfd, const char *path, int flags, unsigned mask, struct statx *about)
+{
+	char room[PATH_MAX];
+	int there = device_is_there(path);
+
+	if (there < 0)
+		return REAL(statx)(dirfd, place(path, room), flags, mask, about);
+	errno = ENOENT;
+	*about = (struct statx){.stx_mask = STATX_BASIC_STATS, .stx_mode = S_IFCHR | 0600, .stx_nlink = 1};
+	return there - 1;
 }
 
 EXPORT int fstatat(int dirfd, const char *path, struct stat *about, int flags)
