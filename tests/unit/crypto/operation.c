@@ -1083,7 +1083,7 @@ static void the_stack_below_is_overwritten_after_a_private_operation(void **stat
 	CK_RV rv = operation_single(o, data, 32, out, &len);
 	size_t left = marks_left();
 	assert_int_equal(rv, CKR_OK);
-	assert_in_range(left, 0, 64); /* a byte may have the value by chance */
+	assert_in_range(left, 0, 512); /* gaps in our own frames; without the burn it is most of the depth */
 	operation_free(o);
 }
 #endif
