@@ -450,7 +450,8 @@ static skr_status login(const struct config *config, const struct release_option
 	skr_status status = release_run(config, &token, options, ret);
 
 	assert_int_equal(arena_use(ARENA_EPHEMERAL).blocks, 0);
-	assert_int_equal(open_descriptors(), before);
+	if (!config->agent_is_socket) /* there, the service opens and closes some of its own meanwhile */
+		assert_int_equal(open_descriptors(), before);
 	if (status.failure)
 		assert_null(ret->keys);
 	return status;
@@ -461,11 +462,13 @@ static skr_status login_by_service(const char *part, int64_t ms, int *ret_served
 	struct service service;
 	auto_release release = {.keys = NULL};
 	struct release_options options = {.deadline = deadline_in(ms)};
+	size_t before = open_descriptors();
 
 	service_start(&service, part);
 	struct config config = config_for(service.path, true);
 	skr_status status = login(&config, &options, &release);
 	service_stop(&service);
+	assert_int_equal(open_descriptors(), before);
 	if (ret_served)
 		*ret_served = service.served;
 	return status;
