@@ -70,8 +70,7 @@ static CK_RV libcrypto_failed(struct operation *o, CK_RV otherwise)
 	return ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE ? CKR_HOST_MEMORY : otherwise;
 }
 
-/* The digest that goes into the padding; DIGEST_NONE where the caller has made the DigestInfo, or there is no padding.
- */
+/* The digest that goes into the padding. */
 static const EVP_MD *padding_md(const struct operation *o)
 {
 	return digest_md(o->params.digest);
@@ -182,7 +181,8 @@ static CK_RV start(enum operation_kind kind, const struct mechanism *row, const 
                    struct key *key, struct operation **ret)
 {
 	auto_operation *o = OPENSSL_zalloc(sizeof(*o));
-	if (!o)
+	/* They are fetched all at once, so none is missing below, where libcrypto would take NULL for its default. */
+	if (!o || !digest_md(DIGEST_SHA256))
 		return CKR_HOST_MEMORY;
 	o->kind = kind;
 	o->row = row;

@@ -8,6 +8,8 @@
 #include "unit/crypto/surroundings.h"
 
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* The allocation that fails; 0: none. */
 static _Thread_local long fails_at, allocations;
@@ -131,6 +133,49 @@ static void a_key_without_memory_is_not_made(void **state)
 	}
 }
 
+/* In a child, since the library contexts that are replaced leak on purpose. */
+static int begin_while_digests_are_missing(void)
+{
+	CK_MECHANISM sign = {CKM_RSA_PKCS_PSS, &pss, sizeof(pss)};
+	int refused = 0;
+
+	for (long n = 1; n < 1000; n++) {
+		struct operation *o = NULL;
+		if (ossl_renew().failure)
+			return 1;
+		struct pair fresh = pair_of(published_rsa_pkey());
+		allocations = 0;
+		fails_at = n;
+		CK_RV rv = operation_begin(OPERATION_SIGN, &sign, fresh.private, &everything, NULL, &o);
+		bool fired = allocations >= fails_at;
+		fails_at = 0;
+		uint8_t out[256];
+		CK_ULONG len = sizeof(out);
+		if (rv != CKR_OK)
+			refused++;
+		else if (operation_single(o, out, 20, out, &len) != CKR_DATA_LEN_RANGE) /* not SHA-256 after all */
+			return 2;
+		operation_free(o);
+		pair_drop(fresh);
+		if (!fired)
+			return refused > 10 ? 0 : 3;
+	}
+	return 4;
+}
+
+static void a_missing_digest_is_not_replaced_by_libcryptos_default(void **state)
+{
+	int status;
+
+	(void)state;
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(begin_while_digests_are_missing());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static int make_keys(void **state)
 {
 	CK_MECHANISM sign = {CKM_SHA256_RSA_PKCS, NULL, 0}, encrypt = {CKM_RSA_PKCS, NULL, 0};
@@ -166,6 +211,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(every_failing_allocation_is_answered_and_passes),
 	    cmocka_unit_test(a_key_without_memory_is_not_made),
+	    cmocka_unit_test(a_missing_digest_is_not_replaced_by_libcryptos_default),
 	};
 	return cmocka_run_group_tests(tests, make_keys, drop_keys);
 }
