@@ -78,7 +78,7 @@ static CK_RV suppressed(const struct token *token, int64_t wait)
 	status_line(&token->login.failure, line, sizeof(line));
 	FAIL(90, "token %s: next attempt in %lld ms, after %.400s", token->settings->label, (long long)wait, line);
 	log_line(LOG_LEVEL_DEBUG, "%s", status_message());
-	return token->login.result;
+	return status_rv((skr_status){token->login.failure.failure});
 }
 
 /* ---- begin ---- */
