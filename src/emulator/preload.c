@@ -371,6 +371,7 @@ _Static_assert(sizeof(struct guest_ioctl) == 32 && sizeof(struct sev_ioctl) == 4
 #define SNP_GET_REPORT           0xC0205300UL
 #define SNP_GET_EXT_REPORT       0xC0205302UL
 #define SEV_SNP_GUEST_MSG_REPORT 0xC0285301UL
+#define SEV_FW_BLOB_MAX_SIZE     0x4000U /* drivers/virt/coco/sev-guest */
 
 static void fill_response(uint8_t *response, size_t room, const struct firmware_answer *answer)
 {
@@ -385,6 +386,11 @@ static bool request_is_valid(const struct report_request *request)
 	static const uint8_t zeros[sizeof(request->reserved)];
 
 	return memcmp(request->reserved, zeros, sizeof(zeros)) == 0;
+}
+
+static bool room_is_valid(const struct extended_request *request)
+{
+	return request->certs_len % PAGE == 0 && request->certs_len <= SEV_FW_BLOB_MAX_SIZE;
 }
 
 /* -1 with EIO and the hypervisor's word 1 as long as the table does not fit. */
@@ -428,7 +434,7 @@ static int sev_guest_request(unsigned long number, struct guest_ioctl *argument)
 	errno = EINVAL;
 	if (argument->msg_version != 1 || !request_is_valid(request))
 		return -1;
-	if (number == SNP_GET_EXT_REPORT && ((const struct extended_request *)request)->certs_len % PAGE)
+	if (number == SNP_GET_EXT_REPORT && !room_is_valid((const struct extended_request *)request))
 		return -1;
 	errno = EIO;
 	if (!ask_firmware(request->user_data, request->vmpl, &answer))

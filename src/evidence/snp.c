@@ -287,6 +287,8 @@ static skr_status ask_extended(int fd, const struct snp_question *question, stru
 			            (unsigned)request.certs_len, table->len);
 		return OK;
 	}
+	if (o.error == EINVAL && table->len) /* kernels have a limit of their own, 16 KiB in Linux 6 */
+		return FAIL(113, "%s: the driver takes no certificates of %zu bytes", o.what, table->len);
 	return o.error ? outcome_failed(&o) : OK;
 }
 
