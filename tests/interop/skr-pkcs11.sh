@@ -70,5 +70,17 @@ cp "$good" "$SKR_RUN/open.conf" && chmod 666 "$SKR_RUN/open.conf"
 check_status "a file that others can write (E-03)" 1 'SKR-003 ' cli config check "$SKR_RUN/open.conf"
 check_status "a clean login straight afterwards" 0 '^  ok +login ' cli doctor
 
+# The agent as a service: one process per connection, as skr-agent.socket starts it.
+if command -v systemd-socket-activate >/dev/null; then
+	systemd-socket-activate --accept --inetd --setenv=SKR_PKCS11_CONF --listen="$SKR_RUN/agent.sock" \
+		"$SKR_EMULATOR_DIR/skr-agent" >"$SKR_RUN/socket.log" 2>&1 &
+	children+=($!)
+	for _ in {1..50}; do [ -S "$SKR_RUN/agent.sock" ] || sleep 0.1; done
+	sed "s,^agent = .*,agent = unix:$SKR_RUN/agent.sock," "$good" >"$SKR_RUN/service.conf"
+	check_status "a login by the agent's service" 0 '^  ok +login ' cli doctor --config "$SKR_RUN/service.conf"
+	sed "s,^agent = .*,&\nagent_uid = 12345," "$SKR_RUN/service.conf" >"$SKR_RUN/stranger.conf"
+	check_status "a service of another user is refused (G-08)" 1 'SKR-507 ' cli doctor --config "$SKR_RUN/stranger.conf"
+fi
+
 check_fails "no escape sequence is written to a file" grep -q $'\033' "$SKR_RUN/everything.out"
 check_fails "no token is printed (I-05)" grep -qE 'eyJ[A-Za-z0-9_-]{20}' "$SKR_RUN/everything.out"
