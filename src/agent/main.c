@@ -39,8 +39,8 @@ static const char help[] =
 
 /* ---- watching ---- */
 
-/* Set once before the thread starts, except by the request, which is read in one load. */
-static int64_t watchdog_at;
+static int64_t watchdog_at; /* monotonic_ms(); the request moves it */
+static bool concluded;      /* the last message is out: whether the module waits for our end is its own business */
 
 /*
  * A name resolver or a device call cannot be interrupted, so a thread ends the process when the module lets go of us,
@@ -57,7 +57,7 @@ static void *watch(void *unused)
 		if (left <= 0)
 			_exit(3);
 		if (poll(&peer, 1, left < 200 ? (int)left : 200) > 0 && (peer.revents & (POLLHUP | POLLERR)))
-			_exit(4);
+			_exit(__atomic_load_n(&concluded, __ATOMIC_ACQUIRE) ? EXIT_SUCCESS : 4);
 	}
 	return NULL;
 }
@@ -161,7 +161,7 @@ static skr_status serve(struct config **config, struct deadline *deadline)
 	return work(*config, &request, deadline);
 }
 
-/* The last message: how it ended. */
+/* The last message: how it ended. A failure that was told is no failure of the agent. */
 static int conclude(skr_status status, struct deadline *deadline)
 {
 	auto_agent_message last = {.type = status.failure ? AGENT_FAILURE : AGENT_END};
@@ -172,8 +172,8 @@ static int conclude(skr_status status, struct deadline *deadline)
 	}
 	if (deadline_left(*deadline) == 0)
 		*deadline = deadline_in(DEADLINE_GRACE_MS / 2);
-	skr_status told = tell(&last, deadline);
-	return status.failure || told.failure ? EXIT_FAILURE : EXIT_SUCCESS;
+	__atomic_store_n(&concluded, true, __ATOMIC_RELEASE);
+	return tell(&last, deadline).failure ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 /* ---- the process ---- */

@@ -75,7 +75,7 @@ static skr_status evidence_step(struct course *course, char *detail, size_t size
 
 	TRY(evidence_collect(&course->azure, course->runtime_data.data, course->runtime_data.len, evidence));
 	snprintf(detail, size, "%s, endorsements from %s%s", evidence->provider, evidence->endorsement_source,
-	         evidence->uvm_endorsement.len ? ", utility VM endorsed" : "");
+	         evidence->uvm_endorsement.len ? ", utility VM endorsed" : ", no utility VM endorsement");
 	return OK;
 }
 
@@ -209,18 +209,18 @@ static skr_status tell_key(const struct course *course, size_t index, struct buf
 }
 
 /* "https://…/keys/NAME/VERSION" of the answer, unverified and only for the eye: the module verifies. */
-static void version_text(const struct buf *jws, char out[40])
+static void version_text(const struct buf *jws, char out[48])
 {
 	auto_jws parsed = {0};
 
-	snprintf(out, 40, "an unknown version");
+	snprintf(out, 48, "an unknown version");
 	if (jws_parse(buf_text(jws), jws->len, &parsed).failure || jws_payload(&parsed).failure)
 		return;
 	const json *key = json_get(json_get(json_get(parsed.payload, "response"), "key"), "key");
 	const char *kid = json_string_or_null(key, "kid");
 	const char *slash = kid ? strrchr(kid, '/') : NULL;
 	if (slash)
-		snprintf(out, 40, "version %.31s", slash + 1);
+		snprintf(out, 48, "version %.32s", slash + 1);
 }
 
 static skr_status release_step(struct course *course, char *detail, size_t size)
@@ -230,7 +230,7 @@ static skr_status release_step(struct course *course, char *detail, size_t size)
 
 	for (size_t i = 0; i < token->key_count; i++) {
 		auto_buf jws = BUF(JWS_LIMIT);
-		char version[40];
+		char version[48];
 
 		TRY(release_key(course, &token->keys[i], &jws));
 		version_text(&jws, version);

@@ -174,7 +174,7 @@ static skr_status request_token(struct azure *azure, const struct buf *body, str
 	                      &answer, NULL));
 	token = json_string_or_null(answer, "token");
 	if (!token)
-		return FAIL(323, "token: the answer has none");
+		return service_blame(FAIL(323, "token: there is none"), &attestation_service, buf_text(&url));
 	return buf_append_text(ret_token, token);
 }
 
@@ -225,7 +225,8 @@ skr_status attestation_snp(struct azure *azure, const struct attestation_evidenc
 		if (expiry == 0 || expiry > expected.now)
 			break;
 	}
-	TRY(status);
+	if (status.failure)
+		return service_blame(status, &attestation_service, azure->token->attestation);
 	buf_move(ret_token, &token);
 	return OK;
 }

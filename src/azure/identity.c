@@ -152,7 +152,9 @@ static skr_status entra_token(struct azure *azure, const struct application *app
 	                      &answer, NULL);
 	if (status.failure)
 		return status_prefix(status, "application %s, tenant %s", application->client, application->tenant);
-	TRY(entra_token_parse(answer, &token));
+	status = entra_token_parse(answer, &token);
+	if (status.failure)
+		return service_blame(status, &entra, buf_text(&url));
 	buf_move(ret_token, &token);
 	return OK;
 }

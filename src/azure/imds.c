@@ -84,7 +84,7 @@ skr_status imds_amd_certification(struct azure *azure, json **ret)
 	TRY(status);
 	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
 		if (!json_string_or_null(answer, members[i]))
-			return FAIL(143, "THIM's answer has no %s", members[i]);
+			return service_blame(FAIL(143, "no %s in it", members[i]), &thim, buf_text(&url));
 	*ret = TAKE(answer);
 	return OK;
 }
@@ -185,7 +185,8 @@ static skr_status managed_token(struct azure *azure, const struct service *servi
 		TRY(status);
 		status = managed_token_parse(answer, audience, wall_clock(), &token, &expired);
 	}
-	TRY(status);
+	if (status.failure)
+		return service_blame(status, service, request->url);
 	buf_move(ret_token, &token);
 	return OK;
 }

@@ -16,6 +16,7 @@
 #define ATTEMPTS           4
 #define ATTEMPTS_NAME      2     /* a name that does not exist */
 #define NAME_PATIENCE_MS   10000 /* for names, while a machine boots */
+#define ATTEMPTS_NEAR      2     /* a service of this machine is there, or is not */
 #define ATTEMPTS_DOUBLING  5
 #define ATTEMPTS_UPGRADING 7 /* 410: the metadata service is being upgraded, up to 70 s */
 #define UPGRADING_MS       10000
@@ -204,6 +205,15 @@ static skr_status unreachable(const struct service *service)
 	return status_prefix(status_adopt(&was), "%s", service->name);
 }
 
+skr_status service_blame(skr_status status, const struct service *service, const char *url)
+{
+	struct status_record *record = status_amend();
+
+	snprintf(record->step, sizeof(record->step), "%s", service->step);
+	host_of(url, record->host, sizeof(record->host));
+	return status_prefix(status, "the answer of %s", service->name);
+}
+
 static void attempt(struct azure *azure, const struct service *service, const struct http_request *request,
                     struct http_answer *answer, struct outcome *ret)
 {
@@ -252,11 +262,11 @@ static int attempts_allowed(const struct service *service, const struct outcome 
 		return monotonic_ms() - began < NAME_PATIENCE_MS ? ATTEMPTS_NAME : 1;
 	case 200:
 	case 203:
+		return service->unreachable ? ATTEMPTS_NEAR : ATTEMPTS;
 	case 204:
 	case 205:
 	case 206:
 	case 207:
-		return service->unreachable ? 2 : ATTEMPTS;
 	case 230:
 		return ATTEMPTS;
 	default:

@@ -67,6 +67,9 @@ skr_status service_call(struct azure *azure, const struct service *service, cons
 skr_status service_call_json(struct azure *azure, const struct service *service, const struct http_request *request,
                              json **ret_json, struct service_error *ret_error) MUST_CHECK;
 
+/* For what is wrong inside an answer that came well: names service, step and host in this thread's record. */
+skr_status service_blame(skr_status status, const struct service *service, const char *url);
+
 /*
  * Milliseconds before attempt n (2..): min(16 s, 0.8 s x (2^(n-1) - 1)) x U[0.8, 1.3); `random` is any 16 bits.
  */

@@ -254,7 +254,8 @@ skr_status vault_release(struct azure *azure, const struct key_config *key, cons
 	               key->version ? "/" : "", key->version ? key->version : ""));
 	TRY(buf_printf(&authorization, "Authorization: Bearer %s", access_token));
 	TRY(body_print(azure, attestation_token, nonce, &body));
-	skr_status status = service_call_json(azure, key->managed_hsm ? &hsm_service : &vault_service,
+	const struct service *service = key->managed_hsm ? &hsm_service : &vault_service;
+	skr_status status = service_call_json(azure, service,
 	                                      &(struct http_request){.method = "POST",
 	                                                             .url = buf_text(&url),
 	                                                             .headers = {buf_text(&authorization)},
@@ -268,6 +269,6 @@ skr_status vault_release(struct azure *azure, const struct key_config *key, cons
 		return explain(azure, key, buf_text(&authorization), attestation_token, &error, status);
 	const char *jws = json_string_or_null(answer, "value");
 	if (!jws || strlen(jws) > JWS_LIMIT)
-		return FAIL(340, "key %s: the answer holds no release token", key->name);
+		return service_blame(FAIL(340, "key %s: no release token in it", key->name), service, buf_text(&url));
 	return buf_append_text(ret_jws, jws);
 }
