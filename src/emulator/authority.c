@@ -210,7 +210,7 @@ static skr_status leaf_certificate(const struct issuer *issuer, const struct lea
 	return certificate_issue(&plan, ret);
 }
 
-static skr_status push_reference(STACK_OF(X509) * chain, X509 *certificate)
+static skr_status push_reference(STACK_OF(X509) *chain, X509 *certificate)
 {
 	if (X509_up_ref(certificate) != 1)
 		return FAIL(14, "no memory for a chain");
@@ -358,9 +358,11 @@ static skr_status release_names(const char *host, struct buf *common, struct buf
 		TRY(buf_printf(common, "*.%s", host));
 		return buf_printf(alternative, "DNS:*.%s,DNS:%s", host, host);
 	}
-	TRY(buf_append_text(common, host));
-	if (strcmp(host, "127.0.0.1") == 0 || strcmp(host, "localhost") == 0)
+	if (strcmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 || strncmp(host, "127.", 4) == 0) {
+		TRY(buf_append_text(common, "localhost"));
 		return buf_append_text(alternative, "DNS:localhost,DNS:127.0.0.1,IP:127.0.0.1,IP:::1");
+	}
+	TRY(buf_append_text(common, host));
 	return buf_printf(alternative, "DNS:%s", host);
 }
 
@@ -368,6 +370,8 @@ static skr_status release_names(const char *host, struct buf *common, struct buf
 static skr_status check_host(const char *host)
 {
 	size_t len = strlen(host);
+	if (strcmp(host, "[::1]") == 0)
+		return OK;
 	if (len == 0 || len > 62 || strspn(host, "abcdefghijklmnopqrstuvwxyz0123456789.-") != len)
 		return FAIL(599, "no certificate can be made for the host %s", host);
 	return OK;

@@ -8,25 +8,7 @@
 /*
  * The played machine: a secure processor that signs SNP reports under an AMD-like authority of its own, what Azure's
  * host says of it (THIM, security context), and DIR/hardware.sock, where the preloaded guest device asks
- * (guest_protocol.h).
- *
- * Settings, of --hardware and POST /hardware; a member that is not given stays as it was:
- *
- *   product               "Milan", "Genoa", "Turin"; sets version and tcb to what is usual for it
- *   version               of the report, 2 to 5, or any other for a fault
- *   tcb                   16 hex digits as THIM's tcbm, or {"fmc","bootloader","tee","snp","microcode"}
- *   host_data             64 hex digits; measurement, 96; family_id, image_id, 32
- *   guest_svn             number
- *   debug, migration, smt booleans of the guest policy
- *   mask_chip_id          true: the report hides its chip id
- *   certificate_table     true: extended reports carry VCEK, ASK, ARK; false, as on Azure: an empty table
- *   thim_tcb, context_tcb as tcb: THIM's answer, the security context, are for that other TCB; null: for the right one
- *   security_policy       text of the security context; HOST_DATA follows, unless host_data is given too
- *   feed, svn             of the utility VM's endorsement
- *   endorsed_measurement  96 hex digits: what the endorsement says; follows measurement unless it is given too
- *   accept_real_amd       true: attestation also accepts reports under AMD's own roots and Microsoft's own endorsements
- *   token_lifetime        of attestation tokens, seconds; 28800
- *   certs_with_numbers    true: /certs gives n and e beside x5c; false, as on Azure: x5c alone
+ * (guest_protocol.h). machine.h has its settings.
  */
 
 /* A signed report as the firmware gives it to a guest at `vmpl`. Thread-safe. */

@@ -117,7 +117,8 @@ static void release_leaves_carry_the_names_of_recorded_ones(void **state)
 	    {"contoso.vault.azure.net", "vault.azure.net", "vault.azure.net", "contoso.vault.localhost"},
 	    {"contoso.managedhsm.localhost", "*.contoso.managedhsm.localhost", "contoso.managedhsm.localhost",
 	     "fabrikam.managedhsm.localhost"},
-	    {"127.0.0.1", "127.0.0.1", "127.0.0.1", "contoso.vault.localhost"},
+	    {"127.0.0.1", "localhost", "127.0.0.1", "contoso.vault.localhost"},
+	    {"[::1]", "localhost", "::1", "contoso.vault.localhost"},
 	    {"localhost", "localhost", "127.0.0.1", "contoso.vault.localhost"},
 	};
 	(void)state;

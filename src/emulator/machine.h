@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SKR_EMULATOR_MACHINE_H
+#define SKR_EMULATOR_MACHINE_H
+
+#include "emulator/report_verify.h"
+
+#include "base/json.h"
+
+/*
+ * What the played machine is: settings, of --hardware and POST /hardware. A member that is not given stays as it was:
+ *
+ *   product               "Milan", "Genoa", "Turin"; sets version and tcb to what is usual for it
+ *   version               of the report, 2 to 5, or any other for a fault
+ *   tcb                   16 hex digits as THIM's tcbm, or {"fmc","bootloader","tee","snp","microcode"}
+ *   host_data             64 hex digits; measurement, 96; family_id, image_id, 32
+ *   guest_svn             number
+ *   debug, migration, smt booleans of the guest policy
+ *   mask_chip_id          true: the report hides its chip id
+ *   certificate_table     true: extended reports carry VCEK, ASK, ARK; false, as on Azure: an empty table
+ *   thim_tcb, context_tcb as tcb: THIM's answer, the security context, are for that other TCB; null: for the right one
+ *   security_policy       text of the security context; HOST_DATA follows, unless host_data is given too
+ *   feed, svn             of the utility VM's endorsement
+ *   endorsed_measurement  96 hex digits: what the endorsement says; follows measurement unless it is given too
+ *   accept_real_amd       true: attestation also accepts reports under AMD's own roots and Microsoft's own endorsements
+ *   token_lifetime        of attestation tokens, seconds; 28800
+ *   certs_with_numbers    true: /certs gives n and e beside x5c; false, as on Azure: x5c alone
+ */
+#define SECURITY_POLICY_LIMIT (16 * 1024)
+
+struct machine {
+	enum product product;
+	uint32_t version, guest_svn, svn, token_lifetime;
+	struct tcb tcb, thim_tcb, context_tcb;
+	bool thim_differs, context_differs;
+	bool debug, migration, smt, mask_chip_id, certificate_table;
+	bool accept_real_amd, certs_with_numbers;
+	uint8_t family_id[16], image_id[16], measurement[48], endorsed_measurement[48], host_data[32];
+	char feed[64];
+	char security_policy[SECURITY_POLICY_LIMIT];
+};
+
+/* The machine of a start without settings: Milan, as a confidential container group sees it. */
+skr_status machine_default(struct machine *ret) MUST_CHECK;
+/* Changes what `request` names. SKR-213 with the member that is wrong; then `m` is half changed and of no use. */
+skr_status machine_set(struct machine *m, const json *request) MUST_CHECK;
+
+#endif
