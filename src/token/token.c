@@ -157,10 +157,27 @@ static void next_generation(bool forked)
 	state_changed();
 }
 
+/* What a login that does not end still looks at, with the configuration it came from. It happens once in a process, if ever. */
+static struct left_behind {
+	struct token *tokens;
+	struct left_behind *next;
+} *left_behind;
+
+static void leave_behind(void)
+{
+	struct left_behind *left = malloc(sizeof(*left));
+
+	if (!left)
+		return;
+	*left = (struct left_behind){tokens, left_behind};
+	left_behind = left;
+}
+
 void tokens_close(bool abandon)
 {
 	next_generation(false);
 	if (abandon) {
+		leave_behind();
 		tokens = NULL;
 		token_count = 0;
 		return;
