@@ -316,21 +316,6 @@ void connection_answer(struct connections *all, int library_fd, const struct wir
 
 /* ---- the life of a connection ---- */
 
-static bool from_client(struct connection *c)
-{
-	uint8_t data[CHUNK];
-
-	for (;;) {
-		ssize_t n = client_read(c, data, sizeof(data));
-		if (n < 0)
-			return false;
-		if (n == 0)
-			return true;
-		if (!socket_write(c->inner, data, (size_t)n))
-			return false;
-	}
-}
-
 static bool from_library(struct connection *c)
 {
 	uint8_t data[CHUNK];
@@ -346,6 +331,44 @@ static bool from_library(struct connection *c)
 	bool going = pass_answer(c, data, (size_t)n);
 	pthread_mutex_unlock(&c->lock);
 	return going;
+}
+
+/* The library may answer before it has read everything, so its answers are passed on meanwhile. */
+static bool to_library(struct connection *c, const uint8_t *data, size_t len)
+{
+	struct pollfd p = {.fd = c->inner, .events = POLLIN | POLLOUT};
+
+	while (len > 0) {
+		ssize_t n = send(c->inner, data, len, MSG_NOSIGNAL);
+		if (n > 0) {
+			data += n;
+			len -= (size_t)n;
+			continue;
+		}
+		if (errno != EAGAIN && errno != EINTR) {
+			while (from_library(c))
+				;
+			return false;
+		}
+		if (poll(&p, 1, -1) > 0 && (p.revents & POLLIN) && !from_library(c))
+			return false;
+	}
+	return true;
+}
+
+static bool from_client(struct connection *c)
+{
+	uint8_t data[CHUNK];
+
+	for (;;) {
+		ssize_t n = client_read(c, data, sizeof(data));
+		if (n < 0)
+			return false;
+		if (n == 0)
+			return true;
+		if (!to_library(c, data, (size_t)n))
+			return false;
+	}
 }
 
 static void pump(struct connection *c)

@@ -297,7 +297,8 @@ static skr_status answer(struct emulator *e, struct call *call)
 {
 	struct exchange *x = &call->exchange;
 
-	if (x->route)
+	/* There is an answer already if nothing is served there, or a fault answers early. */
+	if (x->status == 0)
 		TRY(handle(e, x, &call->plan));
 	TRY(alter(x, &call->plan));
 	return service_headers(e, x);

@@ -124,7 +124,6 @@ static enum MHD_Result begin_request(struct emulator *e, struct MHD_Connection *
 		return MHD_NO;
 	if (!call->plan.early)
 		return MHD_YES;
-	call->exchange.route = NULL;
 	if (reply_error(&call->exchange, 503, "ServiceUnavailable", NULL, "As the fault rule says.").failure)
 		return MHD_NO;
 	dispatch_body(e, call);
