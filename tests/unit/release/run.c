@@ -135,7 +135,7 @@ static void send_inspection(int out)
 		struct sigaction action = {.sa_handler = SIG_DFL};
 		blocked += sigismember(&mask, signal) == 1;
 		if (sigaction(signal, NULL, &action) == 0)
-			ignored += action.sa_handler != SIG_DFL;
+			ignored += action.sa_handler == SIG_IGN;
 	}
 	snprintf(signals, sizeof(signals), "blocked=%d ignored=%d ppid=%d", blocked, ignored, getppid());
 	send_step(out, "evidence", fds);
