@@ -25,6 +25,7 @@
 #define REQUEST_WAIT_MS      10000
 #define DEADLINE_LONGEST_MS  600000
 #define DEADLINE_SHORTEST_MS 1000
+#define DEADLINE_MARGIN_MS   200  /* so that the reason arrives before the module gives up waiting for it */
 #define DEADLINE_GRACE_MS    1000 /* after which the watchdog ends what did not end by itself */
 
 static const char help[] =
@@ -108,7 +109,7 @@ static struct deadline deadline_of(const struct agent_request *request)
 		ms = DEADLINE_LONGEST_MS;
 	if (ms < DEADLINE_SHORTEST_MS)
 		ms = DEADLINE_SHORTEST_MS;
-	struct deadline deadline = deadline_in(ms);
+	struct deadline deadline = deadline_in(ms - DEADLINE_MARGIN_MS);
 	__atomic_store_n(&watchdog_at, deadline.at + DEADLINE_GRACE_MS, __ATOMIC_RELEASE);
 	return deadline;
 }
