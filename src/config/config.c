@@ -42,9 +42,9 @@ struct config_reader {
 	struct config *config;
 	struct token_config *token; /* of the section in hand; NULL: in [skr-pkcs11] */
 	const struct ini_line *line;
-	void *target;   /* what the settings of the section in hand are written to */
-	uint64_t given; /* settings of the section in hand that have been read, by row */
-	bool global_seen;
+	void *target;                       /* what the settings of the section in hand are written to */
+	uint64_t given;                     /* settings of the section in hand that have been read, by row */
+	int global_line;                    /* of [skr-pkcs11]; 0: not seen */
 	struct pending_endpoint *endpoints; /* owned by the configuration's memory */
 };
 
@@ -839,11 +839,21 @@ static skr_status check_token(const struct config_reader *reader, const struct t
 	return OK;
 }
 
+static skr_status check_global(const struct config_reader *reader)
+{
+	const struct ini_line at = {
+	    .path = reader->config->path, .number = reader->global_line, .section = "skr-pkcs11"};
+
+	if (reader->config->audit == AUDIT_REQUIRED && !reader->config->audit_file)
+		return ini_fail(&at, "audit = required needs audit_file");
+	return OK;
+}
+
 static skr_status begin_global(struct config_reader *reader)
 {
-	if (reader->global_seen)
+	if (reader->global_line)
 		return ini_fail(reader->line, "stands twice");
-	reader->global_seen = true;
+	reader->global_line = reader->line->number;
 	reader->token = NULL;
 	reader->target = reader->config;
 	return OK;
@@ -943,6 +953,7 @@ skr_status config_parse(const char *path, const char *text, size_t len, struct c
 
 	TRY(config_new(path, &reader, &config));
 	TRY(ini_read(path, text, len, take_line, &reader));
+	TRY(check_global(&reader));
 	for (size_t i = 0; i < config->token_count; i++)
 		TRY(check_token(&reader, &config->tokens[i]));
 	TRY(check_endpoints(&reader));
