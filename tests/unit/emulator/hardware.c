@@ -246,6 +246,83 @@ static void chains_that_are_not_whole_or_not_in_time_are_refused(void **state)
 	assert_refused(verify(report, chain, false), 117, "do not make a chain");
 }
 
+/* The machine's ASK, issued again by the same ARK in another manner. */
+static X509 *other_ask(const char *constraints, bool pss)
+{
+	auto_x509s *chain = thim_chain(NULL);
+	auto_pkey *ark_key = NULL, *ask_key = NULL;
+	X509 *ask = NULL;
+	const struct certificate_name subject[] = {
+	    {"OU", "Engineering"},           {"C", "US"},         {"L", "Santa Clara"}, {"ST", "CA"},
+	    {"O", "Advanced Micro Devices"}, {"CN", "SEV-Milan"}, {NULL, NULL}};
+	const struct certificate_extension extensions[] = {{.oid = "basicConstraints", .text = constraints}, {0}};
+	assert_ok(emulator_key(&emulator, "amd-ark-Milan.key", 2048, NULL, &ark_key));
+	assert_ok(emulator_key(&emulator, "amd-ask-Milan.key", 2048, NULL, &ask_key));
+	const struct certificate_plan plan = {.subject = subject,
+	                                      .key = ask_key,
+	                                      .issuer = sk_X509_value(chain, 2),
+	                                      .issuer_key = ark_key,
+	                                      .digest = "SHA384",
+	                                      .pss = pss,
+	                                      .not_before = time(NULL) - 1000,
+	                                      .not_after = time(NULL) + 1000,
+	                                      .extensions = extensions};
+	assert_ok(certificate_issue(&plan, &ask));
+	return ask;
+}
+
+static void an_ask_that_is_no_authority_or_signed_otherwise_is_refused(void **state)
+{
+	static const struct {
+		const char *constraints;
+		bool pss;
+		const char *words;
+	} rows[] = {
+	    {"critical,CA:TRUE", true, ""},
+	    {"critical,CA:FALSE", true, "not the certificate of an authority"},
+	    {"critical,CA:TRUE", false, "not signed with RSASSA-PSS"},
+	};
+	(void)state;
+	uint8_t report[REPORT_SIZE];
+	take_report(report);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		auto_x509s *chain = thim_chain(NULL);
+		X509_free(sk_X509_delete(chain, 1));
+		sk_X509_insert(chain, other_ask(rows[i].constraints, rows[i].pss), 1);
+		if (*rows[i].words)
+			assert_refused(verify(report, chain, false), 117, rows[i].words);
+		else
+			assert_ok(verify(report, chain, false));
+	}
+}
+
+/* A chip of somebody who copied every name. */
+static void a_report_under_another_root_is_refused(void **state)
+{
+	(void)state;
+	char directory[96];
+	snprintf(directory, sizeof(directory), "%s/x", test_directory);
+	assert_int_equal(mkdir(directory, 0700), 0);
+	struct emulator other = {.dir = directory};
+	auto_json *answer = NULL;
+	auto_buf pem = BUF(PEM_LIMIT);
+	auto_x509s *chain = NULL;
+	uint8_t report[REPORT_SIZE];
+	assert_ok(hardware_open(&other));
+	assert_ok(hardware_report(&other, report_data, 0, report));
+	assert_ok(hardware_thim(&other, &answer));
+	hardware_close(&other);
+	assert_ok(buf_append_text(&pem, json_string_or_null(answer, "vcekCert")));
+	assert_ok(buf_append_text(&pem, json_string_or_null(answer, "certificateChain")));
+	assert_ok(certificates_from_pem(pem.data, pem.len, &chain));
+	assert_refused(verify(report, chain, true), 117, "root of the VCEK's chain is not trusted");
+
+	auto_x509s *ours = thim_chain(NULL);
+	X509_free(sk_X509_delete(chain, 2));
+	sk_X509_push(chain, X509_dup(sk_X509_value(ours, 2)));
+	assert_refused(verify(report, chain, true), 117, "did not sign");
+}
+
 /* ---- real chips ---- */
 
 struct real_report {
@@ -564,6 +641,8 @@ int main(void)
 	    MACHINE_TEST(a_report_of_another_length_is_refused),
 	    MACHINE_TEST(a_masked_chip_id_cannot_be_matched),
 	    MACHINE_TEST(chains_that_are_not_whole_or_not_in_time_are_refused),
+	    MACHINE_TEST(an_ask_that_is_no_authority_or_signed_otherwise_is_refused),
+	    MACHINE_TEST(a_report_under_another_root_is_refused),
 	    MACHINE_TEST(real_reports_verify_with_their_own_vcek_alone_and_only_when_told),
 	    MACHINE_TEST(a_flipped_bit_in_a_real_report_is_noticed),
 	    MACHINE_TEST(a_real_vcek_under_another_products_ask_is_refused),
