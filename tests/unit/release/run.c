@@ -70,11 +70,16 @@ static void send_step(int out, const char *name, const char *detail)
 	send_message(out, &done);
 }
 
-static void make_jws(const struct agent_request *request, size_t index, struct buf *out)
+/* `foreign`: wrapped to another key than the one asked for. */
+static void make_jws(const struct agent_request *request, size_t index, bool foreign, struct buf *out)
 {
 	auto_pkey *transport = NULL;
 
 	MUST_OK(jwk_public_key(request->transport_key, &transport));
+	if (foreign) {
+		EVP_PKEY_free(transport);
+		transport = make_rsa(2048);
+	}
 	struct vault_answer answer = {.name = key_names[index],
 	                              .nonce = request->nonce,
 	                              .kid = json_string_or_null(request->transport_key, "kid"),
@@ -84,15 +89,17 @@ static void make_jws(const struct agent_request *request, size_t index, struct b
 	vault_sign(&signer, payload, out);
 }
 
-static void send_key(int out, const struct agent_request *request, size_t index, size_t of, bool tamper)
+enum harm { NO_HARM, TAMPERED, FOREIGN };
+
+static void send_key(int out, const struct agent_request *request, size_t index, size_t of, enum harm harm)
 {
 	auto_agent_message message = {.type = AGENT_KEY, .index = (int64_t)index, .jws = BUF(PROTOCOL_ANSWER_LIMIT)};
 
-	make_jws(request, of, &message.jws);
+	make_jws(request, of, harm == FOREIGN, &message.jws);
 	buf_done(&recorded[of]);
 	recorded[of] = BUF(PROTOCOL_ANSWER_LIMIT);
 	MUST_OK(buf_append(&recorded[of], message.jws.data, message.jws.len));
-	if (tamper)
+	if (harm == TAMPERED)
 		message.jws.data[message.jws.len - 20] = message.jws.data[message.jws.len - 20] == 'A' ? 'B' : 'A';
 	send_message(out, &message);
 }
@@ -100,7 +107,7 @@ static void send_key(int out, const struct agent_request *request, size_t index,
 static void send_keys(int out, const struct agent_request *request)
 {
 	for (size_t i = 0; i < KEYS; i++)
-		send_key(out, request, i, i, false);
+		send_key(out, request, i, i, NO_HARM);
 	send_text(out, "{\"type\":\"end\"}");
 }
 
@@ -155,17 +162,19 @@ static void play_keys(int out, const char *part, const struct agent_request *req
 {
 	send_steps(out);
 	if (strcmp(part, "swap") == 0) {
-		send_key(out, request, 0, 1, false);
+		send_key(out, request, 0, 1, NO_HARM);
 	} else if (strcmp(part, "twice") == 0) {
-		send_key(out, request, 0, 0, false);
-		send_key(out, request, 0, 0, false);
+		send_key(out, request, 0, 0, NO_HARM);
+		send_key(out, request, 0, 0, NO_HARM);
 	} else if (strcmp(part, "index") == 0) {
-		send_key(out, request, KEYS, 0, false);
+		send_key(out, request, KEYS, 0, NO_HARM);
 	} else if (strcmp(part, "missing") == 0) {
-		send_key(out, request, 0, 0, false);
+		send_key(out, request, 0, 0, NO_HARM);
 		send_text(out, "{\"type\":\"end\"}");
 	} else if (strcmp(part, "tamper") == 0) {
-		send_key(out, request, 0, 0, true);
+		send_key(out, request, 0, 0, TAMPERED);
+	} else if (strcmp(part, "foreign") == 0) {
+		send_key(out, request, 0, 0, FOREIGN);
 	} else if (strcmp(part, "replay") == 0) {
 		struct agent_message message = {.type = AGENT_KEY, .index = 0, .jws = recorded[0]};
 		send_message(out, &message);
