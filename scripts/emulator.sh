@@ -34,8 +34,8 @@ start_emulator() {
 
 stop_emulator() {
 	[ -n "${emulator_pid:-}" ] || return 0
-	kill "$emulator_pid" 2>/dev/null
-	wait "$emulator_pid" 2>/dev/null
+	kill "$emulator_pid" 2>/dev/null || true
+	wait "$emulator_pid" 2>/dev/null || true
 	emulator_pid=
 }
 
@@ -119,7 +119,7 @@ write_token() { # TOKEN LINES…
 }
 
 # releases : how many keys the emulator has released so far.
-releases() { grep '"op":"akv.release"' "$SKR_EMULATOR_DIR/requests.jsonl" 2>/dev/null | grep -c '"status":200'; }
+releases() { grep '"op":"akv.release"' "$SKR_EMULATOR_DIR/requests.jsonl" 2>/dev/null | grep -c '"status":200' || true; }
 
 # key_id TOKEN LABEL : the CKA_ID, as pkcs11-tool wants it; its --label does not choose the key that signs.
 key_id() {

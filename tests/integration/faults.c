@@ -20,7 +20,7 @@ static const struct row {
     {"H-06 akv", "akv.release[1] close(0)", CKR_OK, 0, "akv.release", 2, 2, 8},
     {"H-11", "maa.attest status(204)", CKR_FUNCTION_FAILED, 210, "maa.attest", 1, 1, 5},
     {"H-12", "akv.release redirect(https://127.0.0.1:1/elsewhere)", CKR_FUNCTION_FAILED, 211, "akv.release", 1, 1, 5},
-    {"H-14", "maa.attest garble(7)", CKR_FUNCTION_FAILED, 213, "maa.attest", 1, 1, 5},
+    {"H-10", "maa.attest garble(7)", CKR_FUNCTION_FAILED, 209, "maa.attest", 1, 1, 5},
     {"H-19", "akv.release[1..2] status(503)", CKR_OK, 0, "akv.release", 3, 3, 12},
     {"H-20", "akv.release[1] status(429,Retry-After: 1)", CKR_OK, 0, "akv.release", 2, 2, 6},
     {"H-20 absurd", "akv.release status(429,Retry-After: 4000)", CKR_DEVICE_ERROR, 337, "akv.release", 1, 1, 5},
