@@ -133,7 +133,7 @@ struct setting {
 	bool repeats;
 	bool endpoint; /* its value is not shown in messages */
 
-	/* For config.c alone: who understands the value, where in struct config or struct token_config it goes. */
+	/* For this layer alone: who understands the value, where in struct config or struct token_config it goes. */
 	setting_fn *read;
 	size_t at;
 	const void *with;
