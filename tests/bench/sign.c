@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 enum { ROUNDS = 15, ROUND_MS = 100, MAX_KEYS = 16, MAX_THREADS = 2 };
@@ -125,8 +126,16 @@ static double seconds(void)
 struct run {
 	struct signer *signer;
 	pthread_barrier_t *start;
-	double rate;
+	double rate;  /* signatures per second */
+	double waits; /* per 1000 signatures */
 };
+
+static long times_slept(void)
+{
+	struct rusage usage;
+	getrusage(RUSAGE_THREAD, &usage);
+	return usage.ru_nvcsw;
+}
 
 static void *run(void *arg)
 {
@@ -135,6 +144,7 @@ static void *run(void *arg)
 	double now, begin;
 
 	pthread_barrier_wait(r->start);
+	long slept = times_slept();
 	begin = seconds();
 	do {
 		if (!r->signer->sign(r->signer))
@@ -143,17 +153,19 @@ static void *run(void *arg)
 		now = seconds();
 	} while (now - begin < ROUND_MS / 1000.0);
 	r->rate = (double)done / (now - begin);
+	r->waits = 1000.0 * (double)(times_slept() - slept) / (double)done;
 	return NULL;
 }
 
-/* Signatures per second of all threads together. */
-static double rate(struct signer *signers, int threads)
+/* Signatures per second of all threads together; the waits of the worst of them. */
+static double rate(struct signer *signers, int threads, double *waits)
 {
 	struct run runs[MAX_THREADS];
 	pthread_t ids[MAX_THREADS];
 	pthread_barrier_t start;
 	double sum = 0;
 
+	*waits = 0;
 	pthread_barrier_init(&start, NULL, (unsigned)threads);
 	for (int i = 0; i < threads; i++) {
 		runs[i] = (struct run){.signer = &signers[i], .start = &start};
@@ -163,6 +175,8 @@ static double rate(struct signer *signers, int threads)
 	for (int i = 0; i < threads; i++) {
 		pthread_join(ids[i], NULL);
 		sum += runs[i].rate;
+		if (runs[i].waits > *waits)
+			*waits = runs[i].waits;
 	}
 	pthread_barrier_destroy(&start);
 	return sum;
@@ -182,21 +196,21 @@ static double median(double *values)
 
 static void hold(const struct contest *c)
 {
-	double raw[ROUNDS], ours[ROUNDS], ratio[ROUNDS], raw_scale[ROUNDS], scale[ROUNDS];
+	double raw[ROUNDS], ours[ROUNDS], ratio[ROUNDS], raw_scale[ROUNDS], scale[ROUNDS], waits[ROUNDS], unused;
 	struct signer raw_signers[2] = {signer_raw(c), signer_raw(c)};
 	struct signer our_signers[2] = {signer_ours(c), signer_ours(c)};
 
-	rate(raw_signers, 2); /* caches, blinding, clock frequency */
-	rate(our_signers, 2);
+	rate(raw_signers, 2, &unused); /* caches, blinding, clock frequency */
+	rate(our_signers, 2, &unused);
 	for (int i = 0; i < ROUNDS; i++) {
-		raw[i] = rate(raw_signers, 1);
-		ours[i] = rate(our_signers, 1);
+		raw[i] = rate(raw_signers, 1, &unused);
+		ours[i] = rate(our_signers, 1, &unused);
 		ratio[i] = ours[i] / raw[i];
-		raw_scale[i] = rate(raw_signers, 2) / raw[i];
-		scale[i] = rate(our_signers, 2) / ours[i];
+		raw_scale[i] = rate(raw_signers, 2, &unused) / raw[i];
+		scale[i] = rate(our_signers, 2, &waits[i]) / ours[i];
 	}
-	printf("%-10s %10.0f %10.0f %10.3f %12.2f %12.2f\n", c->name, median(raw), median(ours), median(ratio),
-	       median(raw_scale), median(scale));
+	printf("%-10s %10.0f %10.0f %10.3f %10.2f %10.2f %10.2f\n", c->name, median(raw), median(ours), median(ratio),
+	       median(raw_scale), median(scale), median(waits));
 	fflush(stdout);
 	for (int i = 0; i < 2; i++) {
 		signer_done(&raw_signers[i]);
@@ -235,7 +249,8 @@ static struct contest contest_ec(const char *curve)
 
 static void head(void)
 {
-	printf("%-10s %10s %10s %10s %12s %12s\n", "key", "EVP/s", "ours/s", "ratio", "EVP x2", "ours x2");
+	printf("%-10s %10s %10s %10s %10s %10s %10s\n", "key", "EVP/s", "ours/s", "ratio", "EVP x2", "ours x2",
+	       "waits");
 }
 
 static void measure_layer(void)
