@@ -18,7 +18,10 @@ released_before=$(releases)
 check_says "objects are listed without login" 'object=p256;type=public' tool --list-all 'pkcs11:token=skr'
 check_releases 0
 check_says "certificates are visible before login" 'object=p256;type=cert' tool --list-all-certs 'pkcs11:token=skr'
-check_says "the public key is that of the certificate" 'Public Key ID' tool --export 'pkcs11:token=skr;object=p256;type=cert'
+for key in rsa2048 p256; do
+	check "the certificate named $key is exported" tool --export "pkcs11:token=skr;object=$key;type=cert" --outfile exported.crt
+	check "and is that of the key" cmp <(openssl x509 -in exported.crt -noout -pubkey) $key.pem
+done
 check "certtool makes a request signed by the token" certtool --provider "$module" --generate-request --no-text \
 	--load-privkey 'pkcs11:token=skr;object=p256;type=private' --template /dev/stdin --outfile request.csr <<<'cn = "token"'
 check "openssl verifies that request" openssl req -in request.csr -verify -noout
