@@ -74,6 +74,12 @@ for file in "$root"/README.md "$root"/docs/*.md; do
 	done
 done
 
+# Manual pages are well formed.
+if command -v mandoc >/dev/null; then
+	checks=$((checks + 1))
+	mandoc -T lint -W warning "$root"/docs/man/* >>"$work/wrong" || true
+fi
+
 if [ -s "$work/wrong" ]; then
 	cat "$work/wrong" >&2
 	exit 1
