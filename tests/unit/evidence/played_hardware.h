@@ -89,6 +89,11 @@ static inline X509 *make_certificate(const char *name, EVP_PKEY *key, X509 *issu
 	X509_set_subject_name(certificate, subject);
 	X509_set_issuer_name(certificate, issuer ? X509_get_subject_name(issuer) : subject);
 	X509_set_pubkey(certificate, key);
+	if (!leaf) { /* AMD's leaves have no basic constraints */
+		X509_EXTENSION *ca = X509V3_EXT_conf_nid(NULL, NULL, NID_basic_constraints, "critical,CA:TRUE");
+		check(ca && X509_add_ext(certificate, ca, -1) == 1, "basic constraints");
+		X509_EXTENSION_free(ca);
+	}
 	X509_NAME_free(subject);
 	return certificate;
 }

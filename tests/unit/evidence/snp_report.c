@@ -420,6 +420,81 @@ static void a_key_that_signs_nothing_is_refused(void **state)
 	}
 }
 
+static void write_file(const char *directory, const char *name, const void *data, size_t len)
+{
+	char path[200];
+
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	FILE *file = fopen(path, "wb");
+	assert_non_null(file);
+	fwrite(data, 1, len, file);
+	fclose(file);
+}
+
+static void write_certificate(const char *directory, const char *name, X509 *certificate)
+{
+	auto_bio *bio = BIO_new(BIO_s_mem());
+	char *text;
+
+	PEM_write_bio_X509(bio, certificate);
+	long len = BIO_get_mem_data(bio, &text);
+	write_file(directory, name, text, (size_t)len);
+}
+
+static void write_signature(const char *directory, const uint8_t report[SNP_REPORT_SIZE])
+{
+	ECDSA_SIG *signature = ECDSA_SIG_new();
+	uint8_t *der = NULL;
+
+	ECDSA_SIG_set0(signature, BN_lebin2bn(report + 0x2a0, 72, NULL), BN_lebin2bn(report + 0x2e8, 72, NULL));
+	int len = i2d_ECDSA_SIG(signature, &der);
+	write_file(directory, "signature", der, (size_t)len);
+	write_file(directory, "signed", report, 0x2a0);
+	OPENSSL_free(der);
+	ECDSA_SIG_free(signature);
+}
+
+/* Somebody else's reading of what these tests take for an authority and a report. */
+static int by_the_openssl_program(const char *directory)
+{
+	char command[1024];
+
+	snprintf(
+	    command, sizeof(command),
+	    "cd %s && openssl verify -CAfile ark -untrusted ask vcek && openssl x509 -in vcek -noout -pubkey >key && "
+	    "openssl x509 -in vcek -noout -text | grep -q 1.3.6.1.4.1.3704.1.3.8 && "
+	    "openssl dgst -sha384 -verify key -signature signature signed",
+	    directory);
+	return system(command);
+}
+
+static void the_openssl_program_verifies_the_same(void **state)
+{
+	(void)state;
+	const struct hardware_plan *plans[] = {&milan, &turin};
+
+	for (int i = 0; i < 2; i++) {
+		auto_hardware hw = make_hardware(plans[i]);
+		uint8_t bytes[SNP_REPORT_SIZE], report_data[64] = {0};
+		char directory[] = "/tmp/skr-report-XXXXXX", command[64];
+
+		make_report(&hw, report_data, bytes);
+		assert_non_null(mkdtemp(directory));
+		write_certificate(directory, "ark", hw.ark);
+		write_certificate(directory, "ask", hw.ask);
+		write_certificate(directory, "vcek", hw.vcek);
+		write_signature(directory, bytes);
+		int good = by_the_openssl_program(directory);
+		bytes[0x90] ^= 1;
+		write_signature(directory, bytes);
+		int bad = by_the_openssl_program(directory);
+		snprintf(command, sizeof(command), "rm -r %s", directory);
+		assert_int_equal(system(command), 0);
+		assert_int_equal(good, 0);
+		assert_int_not_equal(bad, 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -443,6 +518,7 @@ int main(void)
 	    cmocka_unit_test(weak_signatures_and_other_curves_are_refused),
 	    cmocka_unit_test(a_certificate_signed_by_somebody_else_is_refused),
 	    cmocka_unit_test(a_key_that_signs_nothing_is_refused),
+	    cmocka_unit_test(the_openssl_program_verifies_the_same),
 	};
 
 	if (ossl_open().failure)
