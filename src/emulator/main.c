@@ -98,7 +98,7 @@ static skr_status make_dir(const char *dir, char path[PATH_MAX])
 	return OK;
 }
 
-static skr_status open_parts(struct emulator *e, const struct options *options)
+static skr_status open_parts(struct emulator *e, const struct options *options, const sigset_t *ends)
 {
 	TRY(ossl_open());
 	TRY(requestlog_open(e));
@@ -109,7 +109,7 @@ static skr_status open_parts(struct emulator *e, const struct options *options)
 	TRY(maa_open(e));
 	TRY(entra_open(e));
 	TRY(vaults_open(e));
-	TRY(server_open(e, options->listen));
+	TRY(server_open(e, options->listen, ends));
 	return control_write_endpoints(e, options->listen);
 }
 
@@ -137,9 +137,17 @@ static skr_status run(const struct options *options)
 	    .control_port = options->control_port,
 	};
 
+	sigset_t ends;
+
+	/* Blocked before there are threads, which inherit the mask. */
+	sigemptyset(&ends);
+	sigaddset(&ends, SIGTERM);
+	sigaddset(&ends, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &ends, NULL);
+	signal(SIGPIPE, SIG_IGN);
 	TRY(make_dir(options->dir, dir));
 	pthread_mutex_init(&e.lock, NULL);
-	skr_status status = open_parts(&e, options);
+	skr_status status = open_parts(&e, options, &ends);
 	if (!status.failure)
 		status = server_run(&e);
 	close_parts(&e);

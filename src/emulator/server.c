@@ -9,7 +9,6 @@
 #include <microhttpd.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
@@ -242,20 +241,7 @@ static skr_status open_listeners(struct emulator *e, const char *where)
 	return OK;
 }
 
-static skr_status catch_signals(struct server *server)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
-	server->signals = signalfd(-1, &set, SFD_CLOEXEC);
-	return server->signals >= 0 ? OK : FAIL(16, "signalfd: %s", strerror(errno));
-}
-
-skr_status server_open(struct emulator *e, const char *where)
+skr_status server_open(struct emulator *e, const char *where, const sigset_t *ends)
 {
 	e->server = calloc(1, sizeof(*e->server));
 	if (!e->server)
@@ -264,8 +250,9 @@ skr_status server_open(struct emulator *e, const char *where)
 	for (int i = 0; i < 3; i++)
 		e->server->listeners[i].fd = -1;
 	TRY(open_listeners(e, where));
-	/* Before there are threads, which inherit the mask. */
-	TRY(catch_signals(e->server));
+	e->server->signals = signalfd(-1, ends, SFD_CLOEXEC);
+	if (e->server->signals < 0)
+		return FAIL(16, "signalfd: %s", strerror(errno));
 	TRY(http_start(e));
 	return connections_open(e, adopt, e->server->http, &e->server->connections);
 }

@@ -4,6 +4,8 @@
 
 #include "emulator/emulator.h"
 
+#include <signal.h>
+
 /*
  * Ports, connections, TLS and HTTP. Three listeners on loopback (https for all named services, http for the metadata
  * service, http for the control port). Each connection is taken apart by connection.c, so that faults can act on it,
@@ -12,8 +14,8 @@
  *
  * Binds and sets the three ports of `e` (0: a free one is chosen). Nothing is answered before server_run.
  */
-skr_status server_open(struct emulator *e, const char *listen) MUST_CHECK;
-/* Answers until SIGTERM or SIGINT. Prints "ready" once everything listens. */
+skr_status server_open(struct emulator *e, const char *listen, const sigset_t *ends) MUST_CHECK;
+/* Prints "ready", then answers until one of the signals `ends` comes, which every thread must have blocked. */
 skr_status server_run(struct emulator *e) MUST_CHECK;
 void server_close(struct emulator *e);
 
