@@ -9,8 +9,8 @@
 
 /* The certificates that vouch for a chip's report key. All zero: none. */
 struct endorsement {
-	const char *source;     /* "report", "security-context", "thim"; static */
-	STACK_OF(X509) * chain; /* VCEK, ASK, ARK; owned */
+	const char *source;    /* "report", "security-context", "thim"; static */
+	STACK_OF(X509) *chain; /* VCEK, ASK, ARK; owned */
 	bool has_tcbm;
 	uint64_t tcbm; /* what THIM says it is for */
 };

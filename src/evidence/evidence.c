@@ -162,13 +162,18 @@ static bool want_table(const char *setting, const struct security_context *conte
 	return is(setting, "report") || (is(setting, "auto") && !context->amd_certificates);
 }
 
-static skr_status check_report(const struct snp_question *question, const struct snp_report *report)
+static skr_status check_report_data(const struct snp_question *question, const struct snp_report *report)
 {
 	if (memcmp(report->report_data, question->report_data, sizeof(report->report_data)) != 0)
 		return FAIL(115, "the report carries other report data than we asked for");
+	return OK;
+}
+
+/* No reason to refuse: whether such a machine gets the key is for the key's release policy to say. */
+static void warn_of_debug(const struct snp_report *report)
+{
 	if (report->policy & SNP_POLICY_DEBUG)
 		log_line(LOG_LEVEL_WARNING, "this guest's policy lets its host debug it: its memory is no secret");
-	return OK;
 }
 
 static skr_status collect_once(struct azure *azure, const uint8_t report_data[64],
@@ -186,11 +191,12 @@ static skr_status collect_once(struct azure *azure, const uint8_t report_data[64
 	memcpy(question.report_data, report_data, sizeof(question.report_data));
 	TRY(ask_provider(azure->token->evidence, &question, &evidence.provider, &answer));
 	TRY(snp_report_parse(answer.report.data, answer.report.len, &report));
-	TRY(check_report(&question, &report));
+	TRY(check_report_data(&question, &report));
 
 	struct search search = {azure, &report, &answer, context};
 	TRY(find_endorsement(&search, &endorsement));
 	TRY(snp_report_verify(&report, endorsement.chain, time(NULL)));
+	warn_of_debug(&report);
 
 	evidence.endorsement_source = endorsement.source;
 	TRY(endorsement_print(&endorsement, &evidence.chain_pem));

@@ -106,7 +106,7 @@ static void common_name(const X509_NAME *name, char out[64])
 }
 
 /* The chain's product by the intermediate's name, "SEV-Milan" or "SEV-VLEK-Milan"; NULL: none we know. */
-static const struct product *product_of_chain(const struct snp_report *report, STACK_OF(X509) * chain)
+static const struct product *product_of_chain(const struct snp_report *report, STACK_OF(X509) *chain)
 {
 	char name[64], expected[64];
 
@@ -177,7 +177,7 @@ static skr_status certificate_tcb(X509 *leaf, const struct product *product, uin
 }
 
 /* Both sides name a product where they can; they must not differ. */
-static skr_status agreed_product(const struct snp_report *report, STACK_OF(X509) * chain, const struct product **ret)
+static skr_status agreed_product(const struct snp_report *report, STACK_OF(X509) *chain, const struct product **ret)
 {
 	const struct product *product = product_of_chain(report, chain);
 
@@ -195,7 +195,7 @@ static skr_status agreed_product(const struct snp_report *report, STACK_OF(X509)
 	return OK;
 }
 
-skr_status snp_chain_tcb(const struct snp_report *report, STACK_OF(X509) * chain, uint64_t *ret_tcb)
+skr_status snp_chain_tcb(const struct snp_report *report, STACK_OF(X509) *chain, uint64_t *ret_tcb)
 {
 	const struct product *product;
 
@@ -226,7 +226,7 @@ static skr_status verify_link(X509 *subject, X509 *issuer, time_t now)
 	return OK;
 }
 
-static skr_status verify_chain(STACK_OF(X509) * chain, time_t now)
+static skr_status verify_chain(STACK_OF(X509) *chain, time_t now)
 {
 	if (sk_X509_num(chain) != 3)
 		return FAIL(117, "%d endorsement certificates instead of VCEK, ASK, ARK", sk_X509_num(chain));
@@ -342,7 +342,7 @@ static skr_status verify_signature(const struct snp_report *report, X509 *leaf)
 	return OK;
 }
 
-skr_status snp_report_verify(const struct snp_report *report, STACK_OF(X509) * chain, time_t now)
+skr_status snp_report_verify(const struct snp_report *report, STACK_OF(X509) *chain, time_t now)
 {
 	const struct product *product;
 

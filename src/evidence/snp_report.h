@@ -36,7 +36,7 @@ skr_status snp_report_parse(const void *data, size_t len, struct snp_report *ret
  * The TCB that the leaf of `chain` (VCEK, ASK, ARK) was derived for, in the layout of the report's product, or of the
  * chain's where the report does not say. To be compared with reported_tcb for equality. SKR-117 without the extensions.
  */
-skr_status snp_chain_tcb(const struct snp_report *report, STACK_OF(X509) * chain, uint64_t *ret_tcb) MUST_CHECK;
+skr_status snp_chain_tcb(const struct snp_report *report, STACK_OF(X509) *chain, uint64_t *ret_tcb) MUST_CHECK;
 
 /*
  * Verifies that `chain` is leaf, intermediate and self-signed root of one product, valid at `now`, that the leaf is of
@@ -45,6 +45,6 @@ skr_status snp_chain_tcb(const struct snp_report *report, STACK_OF(X509) * chain
  * Whether the root is AMD's is not asked here: the attestation service decides that, and a machine that lies to itself
  * gains nothing. What this catches is endorsements of another machine or firmware before anything is sent.
  */
-skr_status snp_report_verify(const struct snp_report *report, STACK_OF(X509) * chain, time_t now) MUST_CHECK;
+skr_status snp_report_verify(const struct snp_report *report, STACK_OF(X509) *chain, time_t now) MUST_CHECK;
 
 #endif

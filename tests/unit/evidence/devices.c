@@ -428,14 +428,14 @@ static void v07_a_busy_device_is_asked_three_times(void **state)
 	ask("plain", "EBUSY:1", "SKR-000", NULL);
 	assert_true(milliseconds() >= 600);
 	ask("plain", "EAGAIN", "SKR-114", "temporarily unavailable");
-	assert_true(milliseconds() >= 2500 && milliseconds() < 4500);
+	assert_true(milliseconds() >= 2500 && milliseconds() < 7500);
 	assert_int_equal(firmware->answered, 1);
 
 	const char *hurried[] = {program, "child", "plain", "300", NULL};
 	setenv("SKR_GUEST_FAULT", "EBUSY", 1);
 	run(hurried);
 	expect("no time to wait", "SKR-114", NULL);
-	assert_true(milliseconds() < 300);
+	assert_true(milliseconds() < 600); /* the shortest wait is 640 ms */
 }
 
 static void v08_interruptions_are_repeated_while_time_is_left(void **state)
