@@ -57,3 +57,4 @@ for key in rsa2048 p256; do
 			-connect "127.0.0.1:$port" -CAfile ca.pem $version -brief </dev/null
 	done
 done
+summary "OpenSSL engine" "$(version_of libengine-pkcs11-openssl)" "dgst, req, cms, pkeyutl, s_server, s_client; as default engine"

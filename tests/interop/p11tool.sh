@@ -39,3 +39,4 @@ for key in rsa2048 p256; do
 	check_fails "without the client's key there is no handshake" timeout 10 \
 		openssl s_client -connect "127.0.0.1:$port" -CAfile ca.pem -tls1_2 </dev/null
 done
+summary "p11tool, GnuTLS" "$(version_of gnutls-bin)" "list, test-sign, certtool, TLS 1.3 server and client"

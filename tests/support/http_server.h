@@ -31,9 +31,10 @@ enum scene_end { KEEP, CLOSE, RESET, STALL };
 struct scene {
 	const char *reply; /* bytes as they go out; NULL: none */
 	enum scene_end end;
-	int delay_ms;   /* before the reply */
-	int drip_ms;    /* between bytes; 0: all at once */
-	bool at_accept; /* acts before TLS and before any byte is read */
+	int delay_ms;     /* before the reply */
+	int drip_ms;      /* between bytes; 0: all at once */
+	size_t drip_from; /* what goes out at once before */
+	bool at_accept;   /* acts before TLS and before any byte is read */
 };
 
 #define SERVER_REQUESTS 24
@@ -187,7 +188,9 @@ static inline void server_write(struct http_server *s, struct server_link *l, co
 			(void)link_write(l, scene->reply, (int)len);
 		return;
 	}
-	for (size_t i = 0; i < len; i++)
+	if (scene->drip_from)
+		(void)link_write(l, scene->reply, (int)scene->drip_from);
+	for (size_t i = scene->drip_from; i < len; i++)
 		if (link_write(l, scene->reply + i, 1) <= 0 || server_nap(s, scene->drip_ms))
 			return;
 }

@@ -101,3 +101,12 @@ wait_for_port() { # PORT
 		sleep 0.1
 	done
 }
+
+# summary CONSUMER VERSION OPERATIONS : the line of this script in the table that scripts/test prints and docs/interop.md shows.
+# Called last, so a consumer is in the table only if everything before it went well.
+summary() {
+	mkdir -p "$SKR_BUILD/interop"
+	printf '| %s | %s | %s | %s | works |\n' "$1" "$2" "$3" "$(releases)" >"$SKR_BUILD/interop/$(basename "$0" .sh)"
+}
+
+version_of() { dpkg-query -W -f='${Version}' "$1" 2>/dev/null; }

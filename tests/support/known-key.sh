@@ -6,7 +6,7 @@
 set -eu
 top=$(cd "$(dirname "$0")/../.." && pwd)
 . "$top/scripts/emulator.sh"
-jwk=$(python3 - "$1" <<'END'
+jwk=$(/usr/bin/python3 - "$1" <<'END'
 import base64, json, struct, sys
 from jwcrypto import jwk
 key = json.loads(jwk.JWK.generate(kty="RSA", size=2048).export(private_key=True))
