@@ -78,6 +78,9 @@ static const struct {
     {"{\"anyOf\":[{\"allOf\":[{\"claim\":\"iss\",\"equals\":\"x\"},{\"claim\":\"p\",\"equals\":1}]},{\"claim\":\"q\","
      "\"equals\":2}]}",
      1},
+    {"{\"anyOf\":[{\"claim\":\"q\",\"equals\":2},{\"allOf\":[{\"claim\":\"iss\",\"equals\":\"x\"},{\"claim\":\"p\","
+     "\"equals\":1}]}]}",
+     1},
     {"{\"allOf\":[]}", 0},
     {"", 0},
 };

@@ -270,7 +270,8 @@ static void a_dripping_answer_is_given_up(void **state)
 {
 	(void)state;
 	struct http_answer answer = {0};
-	struct scene scene = {.reply = HEAD "Content-Length: 200\r\n\r\n" LONG_256, .drip_ms = 15};
+	struct scene scene = {
+	    .reply = HEAD "Content-Length: 200\r\n\r\n" LONG_256, .drip_ms = 15, .drip_from = strlen(HEAD) + 30};
 	int64_t began = monotonic_ms();
 
 	assert_int_equal(play(scene, &good, (struct call){0}, &answer).failure, 206);
