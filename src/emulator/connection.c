@@ -553,7 +553,7 @@ skr_status connections_open(struct emulator *e, adopt_fn *adopt, void *library, 
 	return OK;
 }
 
-void connections_close(struct connections *all)
+void connections_end(struct connections *all)
 {
 	if (!all)
 		return;
@@ -566,6 +566,12 @@ void connections_close(struct connections *all)
 	while (all->first)
 		pthread_cond_wait(&all->ended, &all->lock);
 	pthread_mutex_unlock(&all->lock);
+}
+
+void connections_close(struct connections *all)
+{
+	if (!all)
+		return;
 	tls_close(all->tls);
 	pthread_cond_destroy(&all->ended);
 	pthread_mutex_destroy(&all->lock);

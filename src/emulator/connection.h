@@ -16,8 +16,9 @@ struct connection;
 typedef skr_status adopt_fn(void *library, int fd);
 
 skr_status connections_open(struct emulator *e, adopt_fn *adopt, void *library, struct connections **ret) MUST_CHECK;
-/* Ends every connection and waits for its thread. */
-void connections_close(struct connections *all);
+/* Ends every connection and waits for its thread; the library may still ask about them. */
+void connections_end(struct connections *all);
+void connections_close(struct connections *all); /* after connections_end */
 
 /* Serves `client` (owned from now on). SERVICE_NONE: TLS, and the service is in the Host header; else plain http. */
 skr_status connection_start(struct connections *all, int client, enum service service) MUST_CHECK;

@@ -290,17 +290,18 @@ skr_status server_run(struct emulator *e)
 
 void server_close(struct emulator *e)
 {
-	struct server *server = TAKE(e->server);
+	struct server *server = e->server;
 
 	if (!server)
 		return;
 	for (int i = 0; i < 3; i++)
 		if (server->listeners[i].fd >= 0)
 			close(server->listeners[i].fd);
-	connections_close(server->connections);
+	connections_end(server->connections);
 	if (server->http)
 		MHD_stop_daemon(server->http);
+	connections_close(server->connections);
 	if (server->signals >= 0)
 		close(server->signals);
-	free(server);
+	free(TAKE(e->server));
 }
