@@ -159,8 +159,8 @@ static enum exit_code show_slots(const struct module *m, bool login)
 		count = 0;
 	if (count == 0) {
 		fprintf(m->t->err, "%s shows no tokens\n", m->path);
-		if (m->diagnostics && m->diagnostics->configuration_failure(&failure) == CKR_OK && failure.number)
-			fprintf(m->t->err, "%s\n", failure.line);
+		if (m->diagnostics && m->diagnostics->configuration_failure(&failure) == CKR_OK)
+			fprintf(m->t->err, "%s\n", failure.number ? failure.line : "its configuration names none");
 		return EXIT_BAD;
 	}
 	for (CK_ULONG i = 0; i < count; i++)
