@@ -4,6 +4,7 @@
 # copies of /usr and /etc that only this test sees; skipped where such cannot be made.
 set -eu
 build=$1
+grep -q "^SKR_SANITIZE:[A-Z]*=." "$1/CMakeCache.txt" && { echo "not with sanitizers"; exit 77; }
 if [ "${2:-}" != inside ]; then
 	[ "$(id -u)" = 0 ] && command -v p11tool >/dev/null || { echo "needs root and p11tool"; exit 77; }
 	grep -qw overlay /proc/filesystems || { echo "needs overlay mounts"; exit 77; }

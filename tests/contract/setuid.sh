@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # setuid.sh BUILD : in a set-uid program the environment does not choose the configuration (I-27, E-06).
 set -eu
+grep -q "^SKR_SANITIZE:[A-Z]*=." "$1/CMakeCache.txt" && { echo "not with sanitizers"; exit 77; }
 [ "$(id -u)" = 0 ] || { echo "needs root"; exit 77; }
 command -v setpriv >/dev/null || { echo "needs setpriv"; exit 77; }
 work=$(mktemp -d /var/lib/skr-setuid-XXXXXX)
