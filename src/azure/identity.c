@@ -344,7 +344,9 @@ static skr_status managed_identity_token(struct azure *azure, const char *audien
                                          const char **ret_source)
 {
 	const char *endpoint = variable("IDENTITY_ENDPOINT"), *header = variable("IDENTITY_HEADER");
-	const char *selector = azure->token->identity == IDENTITY_MANAGED ? azure->token->identity_argument : NULL;
+	/* With `auto` the variable names a user-assigned identity, as it does for Microsoft's default credential. */
+	const char *selector =
+	    azure->token->identity == IDENTITY_MANAGED ? azure->token->identity_argument : variable("AZURE_CLIENT_ID");
 
 	if (endpoint && header && variable("IDENTITY_SERVER_THUMBPRINT"))
 		return FAIL(305, "this is a Service Fabric application, whose managed identity is not supported");

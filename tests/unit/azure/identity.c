@@ -271,12 +271,19 @@ static void managed_flavours_are_told_apart(void **state)
 	(void)state;
 	char *reply = json_reply(
 	    200, "", "{\"access_token\":\"acc.tok\",\"expires_on\":\"32503680000\",\"token_type\":\"Bearer\"}");
-	struct scene scenes[] = {{.reply = reply}, {.reply = reply}};
-	struct stage *stage = stage_open(scenes, 2, false, 5000);
+	struct scene scenes[] = {{.reply = reply}, {.reply = reply}, {.reply = reply}, {.reply = reply}};
+	struct stage *stage = stage_open(scenes, 4, false, 5000);
 	const char *source = NULL;
 
 	assert_int_equal(ask(stage, &source).failure, 0);
 	assert_string_equal(source, "managed identity (metadata service)");
+	assert_null(strstr(stage->server->requests[0], "client_id"));
+	setenv("AZURE_CLIENT_ID", "user-1", 1);
+	assert_int_equal(ask(stage, NULL).failure, 0);
+	assert_non_null(strstr(stage->server->requests[1], "&client_id=user-1 HTTP"));
+	stage->token.identity = IDENTITY_MANAGED; /* what the configuration says is all there is */
+	assert_int_equal(ask(stage, NULL).failure, 0);
+	assert_null(strstr(stage->server->requests[2], "client_id"));
 	setenv("IMDS_ENDPOINT", "http://127.0.0.1:1", 1);
 	setenv("IDENTITY_ENDPOINT", stage->url, 1);
 	expect_failure(ask(stage, NULL), 305, "Azure Arc");
@@ -289,7 +296,7 @@ static void managed_flavours_are_told_apart(void **state)
 	assert_string_equal(source, "managed identity (App Service endpoint)");
 	setenv("IDENTITY_SERVER_THUMBPRINT", "x", 1);
 	expect_failure(ask(stage, NULL), 305, "Service Fabric");
-	assert_int_equal(stage->server->request_count, 2);
+	assert_int_equal(stage->server->request_count, 4);
 	stage_close(stage);
 	free(reply);
 }
