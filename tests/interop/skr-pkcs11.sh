@@ -70,6 +70,14 @@ cp "$good" "$SKR_RUN/open.conf" && chmod 666 "$SKR_RUN/open.conf"
 check_status "a file that others can write (E-03)" 1 'SKR-003 ' cli config check "$SKR_RUN/open.conf"
 check_status "a clean login straight afterwards" 0 '^  ok +login ' cli doctor
 
+# What cannot be locked is told: a note, or a failure where it is required (E-08, E-09).
+sed 's,^agent = .*,&\nmemory_lock = require,' "$good" >"$SKR_RUN/lock.conf"
+if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null && [ "$(wc -l </proc/swaps)" = 1 ]; then
+	unlockable() { (ulimit -l 0 && setpriv --bounding-set -ipc_lock --inh-caps -ipc_lock "$build/src/skr-pkcs11" doctor "$@"); }
+	check_status "memory that cannot be locked" 0 '^  note +memory lock' unlockable
+	check_status "memory that must be locked and cannot" 1 'SKR-011 ' unlockable --config "$SKR_RUN/lock.conf"
+fi
+
 # The agent as a service: one process per connection, as skr-agent.socket starts it.
 if command -v systemd-socket-activate >/dev/null; then
 	systemd-socket-activate --accept --inetd --setenv=SKR_PKCS11_CONF --listen="$SKR_RUN/agent.sock" \
