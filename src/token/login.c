@@ -188,10 +188,11 @@ static void warn_of_other_key(const struct token *token, const struct released_k
 		CK_ATTRIBUTE label = {CKA_LABEL, (void *)released->config->label, strlen(released->config->label)};
 
 		if (is_offline_public_key(object) && attributes_match(&object->attributes, &label, 1)) {
-			log_line(
-			    LOG_LEVEL_WARNING,
-			    "token %s: the certificate or public key configured for key %s is of another key than %s",
-			    token->settings->label, released->config->label, released->kid);
+			log_line(LOG_LEVEL_WARNING,
+			         "token %s: the certificate or public key taken for key %s is not that of %s: name its "
+			         "file like the key, or "
+			         "give the key its public_key_sha256",
+			         token->settings->label, released->config->label, released->kid);
 			return;
 		}
 	}

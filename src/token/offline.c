@@ -7,6 +7,7 @@
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /*
  * What a token shows before anybody logs in: the certificates and public keys of the files its section names.
@@ -15,8 +16,10 @@
  * certain when the key is there. So it is decided from the configuration alone, in this order:
  *
  *   1. a key with public_key_sha256 has the certificate (or public key file) with that public half, and no other;
- *   2. the other keys, in their order, have the files' first certificates, in their order: those that are no CA's
- * first, then, if keys are left, those that are (a self-signed certificate made for a test says CA:TRUE).
+ *   2. a file named like a key (the key's label or name, and any extension) is that key's;
+ *   3. the keys that are left, in their order, have the first certificates of the files that are left, in their order:
+ *      those that are no CA's first, then, if keys remain, those that are (a self-signed certificate made for a test
+ *      says CA:TRUE).
  *
  * A certificate that belongs to a key has the key's label; another has its common name. At login a key whose public
  * half is not that of its certificate is published all the same, under the CKA_ID that is its own, and a warning says
@@ -118,6 +121,12 @@ static void read_or_log(skr_status (*read)(const char *, struct items *), const 
 
 /* ---- whose is it? ---- */
 
+static const char *file_stem(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	return slash ? slash + 1 : path;
+}
+
 static void match_pins(const struct token_config *settings, struct items *items)
 {
 	for (size_t k = 0; k < settings->key_count; k++) {
@@ -144,6 +153,29 @@ static const struct key_config *next_without(const struct token_config *settings
 		if (!settings->keys[k].pinned && !has_item(items, &settings->keys[k]))
 			return &settings->keys[k];
 	return NULL;
+}
+
+/* "/etc/ssl/certs/www.pem" is named like "www". */
+static bool is_named_like(const char *path, const char *name)
+{
+	const char *stem = file_stem(path), *dot = strrchr(stem, '.');
+	size_t len = dot && dot != stem ? (size_t)(dot - stem) : strlen(stem);
+
+	return strlen(name) == len && strncasecmp(stem, name, len) == 0;
+}
+
+static void match_names(const struct token_config *settings, struct items *items)
+{
+	for (size_t i = 0; i < items->count; i++) {
+		struct item *item = &items->item[i];
+
+		for (size_t k = 0; k < settings->key_count && !item->owner && item->first; k++) {
+			const struct key_config *key = &settings->keys[k];
+			if (!key->pinned &&
+			    (is_named_like(item->path, key->label) || is_named_like(item->path, key->name)))
+				item->owner = key;
+		}
+	}
 }
 
 static bool is_authority(const struct item *item)
@@ -174,12 +206,6 @@ static void match_in_order(const struct token_config *settings, struct items *it
 }
 
 /* ---- objects ---- */
-
-static const char *file_stem(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	return slash ? slash + 1 : path;
-}
 
 static void label_of(const struct item *item, char *ret, size_t size)
 {
@@ -240,6 +266,7 @@ skr_status offline_objects(const char *serial, const struct token_config *settin
 		read_or_log(read_public_key, settings->public_keys[i], items);
 
 	match_pins(settings, items);
+	match_names(settings, items);
 	match_in_order(settings, items, false);
 	match_in_order(settings, items, true);
 

@@ -157,11 +157,12 @@ static void next_generation(bool forked)
 	state_changed();
 }
 
-/* What a login that does not end still looks at, with the configuration it came from. It happens once in a process, if ever. */
+/* What a login that does not end still looks at, with the configuration it came from. It happens once in a process, if
+ * ever. */
 static struct left_behind {
 	struct token *tokens;
 	struct left_behind *next;
-} *left_behind;
+} * left_behind;
 
 static void leave_behind(void)
 {
