@@ -53,6 +53,13 @@ for number in $(grep -rho 'SKR-[0-9][0-9][0-9]' "$root/README.md" "$root/docs" |
 	grep -q "^$number|" "$work/failures" || echo "SKR-$number is documented and does not exist" >>"$work/wrong"
 done
 
+# A number that is said to be never reported is not.
+for number in $(grep -A2 '^### SKR-' "$root/docs/troubleshooting.md" | grep -B2 '^Reserved\.' | sed -n 's/^### SKR-0*\([0-9]*\) .*/\1/p'); do
+	checks=$((checks + 1))
+	grep -rqE "FAIL\($number,|\"SKR-$(printf %03d "$number") |(unreachable|throttled|down) = $number," "$root"/src/*/*.c &&
+		echo "SKR-$number is said to be never reported, but it is" >>"$work/wrong"
+done
+
 # Mechanisms: every one that the module's table offers.
 for mechanism in $(grep -rhoE '\{\s*CKM_[A-Z0-9_]+' "$root/src/crypto/mechanism.c" | grep -oE 'CKM_[A-Z0-9_]+' | sort -u); do
 	has docs/interop.md "\`$mechanism\`" "mechanism $mechanism"
