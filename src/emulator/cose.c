@@ -151,7 +151,7 @@ static skr_status once(unsigned *seen, unsigned which)
 	return OK;
 }
 
-static skr_status add_certificate(struct reader *r, STACK_OF(X509) * chain)
+static skr_status add_certificate(struct reader *r, STACK_OF(X509) *chain)
 {
 	struct cose_bytes der;
 	auto_x509 *certificate = NULL;
@@ -167,7 +167,7 @@ static skr_status add_certificate(struct reader *r, STACK_OF(X509) * chain)
 }
 
 /* One certificate stands alone, several in an array. */
-static skr_status read_x5chain(struct reader *r, STACK_OF(X509) * chain)
+static skr_status read_x5chain(struct reader *r, STACK_OF(X509) *chain)
 {
 	struct item item;
 	if (r->at < r->end && *r->at >> 5 == CBOR_BYTES)
@@ -476,7 +476,7 @@ static bool is_trusted(const struct cose_trust *trust, const uint8_t fingerprint
 }
 
 /* Climbs from the leaf to the certificate that the DID names; what may lie above it does not matter. */
-static skr_status check_chain(const STACK_OF(X509) * chain, const uint8_t fingerprint[32], int64_t when)
+static skr_status check_chain(const STACK_OF(X509) *chain, const uint8_t fingerprint[32], int64_t when)
 {
 	for (int i = 1; i < sk_X509_num(chain); i++) {
 		X509 *issuer = sk_X509_value(chain, i);
@@ -509,7 +509,7 @@ skr_status cose_verify(const struct cose_sign1 *document, const struct cose_trus
 
 /* ---- signing ---- */
 
-static skr_status put_x5chain(struct buf *out, const STACK_OF(X509) * chain)
+static skr_status put_x5chain(struct buf *out, const STACK_OF(X509) *chain)
 {
 	TRY(put_integer(out, LABEL_X5CHAIN));
 	TRY(put_head(out, CBOR_ARRAY, (uint64_t)sk_X509_num(chain)));

@@ -34,7 +34,7 @@ struct cose_sign1 {
 	int64_t algorithm;
 	bool has_signing_time;
 	int64_t signing_time;
-	STACK_OF(X509) * chain; /* leaf first; may be empty */
+	STACK_OF(X509) *chain; /* leaf first; may be empty */
 };
 #define auto_cose __attribute__((cleanup(cose_done))) struct cose_sign1
 void cose_done(struct cose_sign1 *document); /* takes an all-zero one */
@@ -62,8 +62,8 @@ skr_status cose_verify(const struct cose_sign1 *document, const struct cose_trus
 struct cose_plan {
 	EVP_PKEY *key;
 	enum cose_algorithm algorithm;
-	STACK_OF(X509) * chain; /* leaf first, root last: its SHA-256 goes into the DID */
-	const char *eku;        /* dotted; goes into the DID */
+	STACK_OF(X509) *chain; /* leaf first, root last: its SHA-256 goes into the DID */
+	const char *eku;       /* dotted; goes into the DID */
 	const char *feed;
 	const char *payload;
 	int64_t signing_time;

@@ -107,7 +107,7 @@ static skr_status product_of_report(const uint8_t *report, X509 *vcek, enum prod
 /* ---- the chain ---- */
 
 /* The certificate in `chain` that is named as issuer of `certificate`; NULL: there is none. */
-static X509 *named_issuer(const STACK_OF(X509) * chain, X509 *certificate)
+static X509 *named_issuer(const STACK_OF(X509) *chain, X509 *certificate)
 {
 	for (int i = 0; i < sk_X509_num(chain); i++) {
 		X509 *candidate = sk_X509_value(chain, i);
@@ -158,7 +158,7 @@ static skr_status check_root(X509 *ark, enum product product, const struct repor
 	return OK;
 }
 
-static skr_status check_chain(const STACK_OF(X509) * chain, enum product product, const struct report_trust *trust)
+static skr_status check_chain(const STACK_OF(X509) *chain, enum product product, const struct report_trust *trust)
 {
 	X509 *vcek = sk_X509_value(chain, 0);
 	X509 *ask = named_issuer(chain, vcek);
@@ -262,7 +262,7 @@ static skr_status check_signature(const uint8_t *report, X509 *vcek)
 	return good ? OK : FAIL(117, "the signature of the SNP report does not verify");
 }
 
-skr_status report_verify(const uint8_t *report, size_t len, const STACK_OF(X509) * chain,
+skr_status report_verify(const uint8_t *report, size_t len, const STACK_OF(X509) *chain,
                          const struct report_trust *trust, enum product *ret_product)
 {
 	enum product product;

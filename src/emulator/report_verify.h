@@ -79,7 +79,7 @@ struct report_trust {
  * of the VCEK against the report; the signature. SKR-117 says which check failed, SKR-116 if it is no report at all.
  * `ret_product` untouched on failure.
  */
-skr_status report_verify(const uint8_t *report, size_t len, const STACK_OF(X509) * chain,
+skr_status report_verify(const uint8_t *report, size_t len, const STACK_OF(X509) *chain,
                          const struct report_trust *trust, enum product *ret_product) MUST_CHECK;
 
 /* SKR-117 unless REPORT_DATA is SHA-256 of `data` and 32 zero bytes. */
