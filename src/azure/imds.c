@@ -99,8 +99,9 @@ bool endpoint_is_local(const char *url)
 	if (strncmp(url, "http://", 7) != 0)
 		return false;
 	url += 7;
-	size_t len = url[0] == '[' ? strcspn(url, "]/") + 1 : strcspn(url, ":/?#");
-	if (len >= sizeof(host) || memchr(url, '@', strcspn(url, "/?#")))
+	size_t authority = strcspn(url, "/?#"), len = url[0] == '[' ? strcspn(url, "]/") + 1 : strcspn(url, ":/?#");
+	if (len >= sizeof(host) || len > authority || memchr(url, '@', authority) ||
+	    (len < authority && url[len] != ':'))
 		return false;
 	memcpy(host, url, len);
 	host[len] = '\0';
