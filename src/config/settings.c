@@ -318,7 +318,7 @@ const struct setting config_settings[] = {
 	{TOKEN(keys), .name = "key", .read = setting_read_key, .with = &vault_hosts, .repeats = true, .endpoint = true,
 	 .meaning = "https://VAULT/keys/NAME[/VERSION] [label=TEXT] [public_key_sha256=HEX]: a key to be released. Required."},
 	{TOKEN(certificates), .name = "certificate", .read = read_paths, .repeats = true,
-	 .meaning = "PEM file of a certificate, with its chain behind it; it belongs to the key with its public half."},
+	 .meaning = "PEM file of a certificate, with its chain behind it; name the file like its key."},
 	{TOKEN(public_keys), .name = "public_key", .read = read_paths, .repeats = true,
 	 .meaning = "PEM file of a public key that is shown before the login, for keys without a certificate."},
 	{TOKEN(evidence), .name = "evidence", .fallback = "auto", .read = read_word, .with = evidences,
