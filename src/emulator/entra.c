@@ -9,6 +9,7 @@
 
 #include <openssl/pem.h>
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -250,11 +251,35 @@ static bool same_audience(const char *a, const char *b)
 	return a_len == b_len && strncasecmp(a, b, a_len) == 0;
 }
 
+/*
+ * Cuts the fractions off the numbers of a JSON text, which the reader refuses: RFC 7519 allows them in dates, and MSAL
+ * for Python writes them.
+ */
+static void cut_fractions(struct buf *text)
+{
+	bool in_string = false;
+	size_t to = 0;
+
+	for (size_t i = 0; i < text->len; i++) {
+		uint8_t c = text->data[i];
+		if (c == '"' && (i == 0 || text->data[i - 1] != '\\'))
+			in_string = !in_string;
+		if (!in_string && c == '.')
+			while (i + 1 < text->len && isdigit(text->data[i + 1]))
+				i++;
+		else
+			text->data[to++] = c;
+	}
+	text->len = to;
+}
+
 /* Parses and verifies a token signed with `key`. */
 static bool open_token(const char *token, EVP_PKEY *key, struct jws *jws)
 {
-	return !jws_parse(token, strlen(token), jws).failure && !jws_verify_with_key(jws, key).failure &&
-	       !jws_payload(jws).failure;
+	if (jws_parse(token, strlen(token), jws).failure || jws_verify_with_key(jws, key).failure)
+		return false;
+	cut_fractions(&jws->payload_bytes);
+	return !jws_payload(jws).failure;
 }
 
 static bool is_current(const struct emulator *e, const json *claims)

@@ -19,7 +19,7 @@ trap 'kill $emulator 2>/dev/null || true; wait; rm -rf "$work"' EXIT
 "$build/src/skr-emulator" --dir "$work/emulator" >"$work/out" 2>"$work/err" &
 emulator=$!
 for _ in $(seq 300); do
-	grep -q ready "$work/out" && break
+	grep -qs ready "$work/out" && break
 	sleep 0.05
 done
 . "$work/emulator/endpoints"

@@ -180,6 +180,9 @@ static void own_assertion(const char *issuer, const char *audience, int64_t life
 	json_set_number(claims, "nbf", now);
 	json_set_number(claims, "exp", now + lifetime);
 	assert_ok(json_print(claims, &text));
+	/* As MSAL for Python has it: {…,"iat":1795329266.525378,"x":"1.5"} */
+	text.len--;
+	assert_ok(buf_printf(&text, ",\"iat\":%lld.525378,\"x\":\"1.5\"}", (long long)now));
 	assert_ok(jws_sign(header, text.data, text.len, key, out));
 }
 
