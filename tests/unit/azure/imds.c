@@ -206,6 +206,9 @@ static void local_addresses_are_literal(void **state)
 	                                     "http://localhost@evil.example/",
 	                                     "http://[::2]/",
 	                                     "http://[::1",
+	                                     "http://[::1]@evil.example/",
+	                                     "http://[::1]evil.example/",
+	                                     "http://127.0.0.1:80@evil.example/",
 	                                     "http://",
 	                                     "ftp://127.0.0.1",
 	                                     ""};
