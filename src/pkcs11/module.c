@@ -90,11 +90,23 @@ static void life_new(void)
 	pthread_rwlockattr_destroy(&attributes);
 }
 
+#ifdef __SANITIZE_THREAD__
+/* gcc 12's does not know pthread_rwlock_clockwrlock, and takes what it locks for unlocked. */
+#define LIFE_CLOCK                               CLOCK_REALTIME
+#define pthread_rwlock_clockwrlock(l, clock, at) pthread_rwlock_timedwrlock(l, at)
+#else
+#define LIFE_CLOCK CLOCK_MONOTONIC
+#endif
+
 static bool life_take_within(int64_t ms)
 {
-	struct deadline end = deadline_in(ms);
-	struct timespec at = {.tv_sec = end.at / 1000, .tv_nsec = end.at % 1000 * 1000000};
-	return pthread_rwlock_clockwrlock(&life, CLOCK_MONOTONIC, &at) == 0;
+	struct timespec at;
+
+	clock_gettime(LIFE_CLOCK, &at);
+	at.tv_nsec += ms * 1000000;
+	at.tv_sec += at.tv_nsec / 1000000000;
+	at.tv_nsec %= 1000000000;
+	return pthread_rwlock_clockwrlock(&life, LIFE_CLOCK, &at) == 0;
 }
 
 /* ---- calls ---- */
@@ -176,18 +188,23 @@ static void before_fork(void)
 	errno = error;
 }
 
+static void let_go(void)
+{
+	if (at_fork == NOT_ALIVE)
+		return;
+	if (holds_arena)
+		arena_after_fork_parent();
+	if (holds_state)
+		state_unlock(NULL);
+	if (holds_life)
+		pthread_rwlock_unlock(&life);
+}
+
 static void after_fork_in_parent(void)
 {
 	int error = errno;
 
-	if (at_fork != NOT_ALIVE) {
-		if (holds_arena)
-			arena_after_fork_parent();
-		if (holds_state)
-			state_unlock(NULL);
-		if (holds_life)
-			pthread_rwlock_unlock(&life);
-	}
+	let_go();
 	errno = error;
 }
 
@@ -204,6 +221,7 @@ static void after_fork_in_child(void)
 {
 	int error = errno;
 
+	let_go();
 	if (at_fork != NOT_ALIVE)
 		inheritable = at_fork == QUIET;
 	if (at_fork == QUIET && config->fork == FORK_WIPE) {

@@ -47,8 +47,13 @@ void state_changed(void)
 bool state_lock_within(int64_t ms)
 {
 	struct deadline end = deadline_in(ms);
-	struct timespec at = {.tv_sec = end.at / 1000, .tv_nsec = end.at % 1000 * 1000000};
-	return pthread_mutex_clocklock(&state, CLOCK_MONOTONIC, &at) == 0;
+
+	while (pthread_mutex_trylock(&state) != 0) {
+		if (deadline_left(end) == 0)
+			return false;
+		nanosleep(&(struct timespec){.tv_nsec = 100 * 1000}, NULL);
+	}
+	return true;
 }
 
 void state_lock_renew(void)
