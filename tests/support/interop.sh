@@ -12,7 +12,8 @@ build=$SKR_BUILD
 module=$SKR_MODULE
 cd "$SKR_RUN"
 children=()
-trap 'for child in "${children[@]:-}"; do [ -z "$child" ] || kill "$child" 2>/dev/null || true; done' EXIT
+at_exit() { :; } # a script may say what else to stop
+trap 'at_exit; for child in "${children[@]:-}"; do [ -z "$child" ] || kill "$child" 2>/dev/null || true; done' EXIT
 
 need() { # PROGRAM… : skips where a program cannot be had
 	local program

@@ -1,0 +1,70 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# GnuPG with gnupg-pkcs11-scd as its smart card daemon: card status, a key from the token key, sign, encrypt, decrypt; never a PIN prompt.
+. "$(dirname "$0")/../support/interop.sh"
+need gpg gpg-agent gpgconf gpg-connect-agent openssl
+scd=/usr/bin/gnupg-pkcs11-scd
+[ -x $scd ] || { echo "gnupg-pkcs11-scd is not installed"; exit 77; }
+certificate rsa2048 '/CN=Token User'
+certificate p256
+
+# A prompt is a failure: whoever asks for a PIN leaves a mark and gets nothing.
+printf '#!/bin/sh\ntouch %s/prompted\nexit 1\n' "$SKR_RUN" >pinentry
+chmod 755 pinentry
+export GNUPGHOME=$SKR_RUN/gnupg
+mkdir -m 700 "$GNUPGHOME"
+cat >"$GNUPGHOME/gpg-agent.conf" <<-END
+	scdaemon-program $scd
+	pinentry-program $SKR_RUN/pinentry
+END
+cat >"$GNUPGHOME/gnupg-pkcs11-scd.conf" <<-END
+	providers skr
+	provider-skr-library $module
+	provider-skr-allow-protected-auth
+END
+at_exit() { gpgconf --kill all 2>/dev/null || true; }
+released_before=$(releases)
+
+check_says "the card is there" 'Version ' gpg --batch --card-status
+check_releases 0
+gpg-connect-agent 'SCD LEARN' /bye >learned
+grip=$(awk '$2 == "KEYPAIRINFO" { print $3; exit }' learned)
+check "it has the token's RSA key" test "$(grep -c KEYPAIRINFO learned)" = 1
+check_releases 0 # the certificate tells everything that gpg asks until the first signature
+
+cat >parameters <<-END
+	Key-Type: RSA
+	Key-Grip: $grip
+	Key-Usage: sign encrypt
+	Name-Real: Token User
+	Name-Email: user@example.org
+	Expire-Date: 0
+	%commit
+END
+check "a key is made from the token's key" gpg --batch --full-generate-key parameters
+check_releases 2
+check_says "its secret half is on the card" '^sec:.*:D276[0-9A-F]{28}:' gpg --batch --list-secret-keys --with-colons
+head -c 1000 /dev/urandom >text
+check "sign" gpg --batch --yes --detach-sign -u user@example.org text
+check_says "verify" 'Good signature' gpg --batch --verify text.sig text
+check "a signature in clear, with SHA-512" gpg --batch --yes --digest-algo SHA512 --clearsign -u user@example.org <<<'in clear' 
+check "encrypt" gpg --batch --yes --trust-model always -r user@example.org -o box --encrypt text
+check "decrypt" gpg --batch --yes -o opened --decrypt box
+check "to what was encrypted" cmp text opened
+check_releases 0
+
+# Another machine, with the public half alone, agrees.
+gpg --batch --export user@example.org >public.gpg
+mkdir -m 700 other
+check "the public half is taken elsewhere" gpg --homedir other --batch --import public.gpg
+check_says "and verifies" 'Good signature' gpg --homedir other --batch --verify text.sig text
+gpgconf --homedir "$SKR_RUN/other" --kill all
+
+# A new agent logs in again, once.
+gpgconf --kill all
+check "sign after a restart of the agent" gpg --batch --yes --detach-sign -u user@example.org text
+check "decrypt after it" gpg --batch --yes -o opened --decrypt box
+check_releases 2
+check "nobody was asked for a PIN" test ! -e prompted
+
+summary "GnuPG, gnupg-pkcs11-scd" "$(version_of gnupg), $(version_of gnupg-pkcs11-scd)" "card status, key from card, sign, verify, encrypt, decrypt"
