@@ -254,6 +254,15 @@ static skr_status store_certificate(struct emulator *e, struct vault *vault, con
 	return describe(certificate, sk_X509_value(chain, 0));
 }
 
+/* PEM as it is, or in base64, as SDKs send what they are given. */
+static skr_status pem_of(const char *value, struct buf *out)
+{
+	if (strncmp(value, "-----BEGIN", 10) == 0)
+		return buf_append_text(out, value);
+	skr_status status = base64_decode_any(value, strlen(value), out);
+	return status.failure ? FAIL(4, "%s", status_message()) : OK;
+}
+
 skr_status certificate_import(struct emulator *e, struct exchange *x)
 {
 	const char *name = exchange_segment(x, "name");
@@ -269,7 +278,10 @@ skr_status certificate_import(struct emulator *e, struct exchange *x)
 	if (!value || !object_name_fits(name))
 		return vault_error(x, 400, "BadParameter", NULL,
 		                   "Property value is missing, or the name is not valid.");
-	status = store_certificate(e, vault, name, request, value, &certificate);
+	auto_buf pem = BUF(EXCHANGE_BODY_LIMIT);
+	status = pem_of(value, &pem);
+	if (!status.failure)
+		status = store_certificate(e, vault, name, request, buf_text(&pem), &certificate);
 	if (status.failure == 4)
 		return vault_error(x, 400, "BadParameter", NULL, "The certificate is not PEM: %s", status_message());
 	TRY(status);
