@@ -113,7 +113,7 @@ skr_status keywrap_open(const char *enc, EVP_PKEY *transport, const void *wrappe
 		return does_not_open();
 	TRY(buf_reserve(&kek, (size_t)size, &place));
 	size_t room = (size_t)size;
-	if (!open_kek(digest, transport, in, (size_t)size, place, &room) || room > KEK_MAX)
+	if (!open_kek(digest, transport, in, (size_t)size, place, &room))
 		return does_not_open();
 	kek.len = room;
 	return keywrap_open_aes(kek.data, kek.len, in + size, len - (size_t)size, ret_target);

@@ -109,8 +109,7 @@ static void environment_list(char *list[VARIABLES + 3])
  * the second clone (CLONE_PIDFD) is the host's, so that the agent can be killed without ever naming a pid that may be
  * another's by then. The second child has a table of its own, and closes it.
  *
- * Everything in the children is async-signal-safe, with all signals blocked until the dispositions are the default
- * ones.
+ * What the children do is plain system calls, with all signals blocked until the dispositions are the default ones.
  *
  * What remains: a host that is process 1, or a subreaper, inherits the agent and may see its SIGCHLD. It may reap it;
  * we never wait for it.
@@ -125,68 +124,79 @@ struct spawn {
 	volatile int error;
 };
 
-static int give_up(struct spawn *spawn, const char *call)
+/*
+ * glibc's own name of clone. The usual one may be interposed (thread sanitizers do), and an interposer's bookkeeping
+ * lies in the memory that these children share with the host.
+ */
+extern int __clone(int (*run)(void *), void *stack, int flags, void *with, ...);
+
+/* For the same reason the children call the kernel and not the C library: a JVM's libjsig has a sigaction of its own.
+ */
+#define IN_CHILD __attribute__((no_sanitize_thread))
+
+IN_CHILD static int give_up(struct spawn *spawn, const char *call)
 {
 	spawn->error = errno;
 	spawn->failed = call;
 	return 127;
 }
 
-static void close_all_above_stdio(void)
+IN_CHILD static void close_all_above_stdio(void)
 {
-	struct rlimit limit = {.rlim_cur = DESCRIPTORS};
-
 	if (syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0) == 0)
 		return;
-	getrlimit(RLIMIT_NOFILE, &limit);
+	/* An old kernel, or an old seccomp profile. */
+	struct rlimit limit = {.rlim_cur = DESCRIPTORS};
+	syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit);
 	for (int fd = STDERR_FILENO + 1; fd < DESCRIPTORS && (rlim_t)fd < limit.rlim_cur; fd++)
-		close(fd);
+		syscall(SYS_close, fd);
 }
 
 /* The kernel's own set: the C library's would leave out the signals it keeps for itself. */
-static void set_signal_mask(const uint64_t *mask, uint64_t *ret_before)
+IN_CHILD static void set_signal_mask(const uint64_t *mask, uint64_t *ret_before)
 {
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, mask, ret_before, sizeof(*mask));
 }
 
-static void reset_signals(void)
+IN_CHILD static void reset_signals(void)
 {
-	const struct sigaction standard = {.sa_handler = SIG_DFL};
+	const uint64_t standard[8] = {0}; /* the kernel's struct sigaction: SIG_DFL, no flags, nothing masked */
 	const uint64_t none = 0;
 
 	for (int signal = 1; signal < NSIG; signal++)
-		sigaction(signal, &standard, NULL); /* fails for KILL, STOP and the C library's: as it should */
+		syscall(SYS_rt_sigaction, signal, standard, NULL, sizeof(none)); /* fails for KILL and STOP */
 	set_signal_mask(&none, NULL);
 }
 
-static int second_child(void *with)
+IN_CHILD static int second_child(void *with)
 {
 	struct spawn *spawn = with;
 	char *const arguments[] = {(char *)(uintptr_t)spawn->path, NULL};
 
-	if (dup2(spawn->socket, STDIN_FILENO) < 0 || dup2(spawn->socket, STDOUT_FILENO) < 0)
-		return give_up(spawn, "dup2");
-	int null = open("/dev/null", O_RDWR);
-	if (null < 0 || dup2(null, STDERR_FILENO) < 0)
+	if (syscall(SYS_dup3, spawn->socket, STDIN_FILENO, 0) < 0 ||
+	    syscall(SYS_dup3, spawn->socket, STDOUT_FILENO, 0) < 0)
+		return give_up(spawn, "dup3");
+	long null = syscall(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR);
+	if (null < 0 || (null != STDERR_FILENO && syscall(SYS_dup3, null, STDERR_FILENO, 0) < 0))
 		return give_up(spawn, "open /dev/null");
 	close_all_above_stdio();
-	setsid(); /* a terminal's signals are the host's, not the agent's */
+	syscall(SYS_setsid); /* a terminal's signals are the host's, not the agent's */
 	reset_signals();
-	execve(spawn->path, arguments, spawn->environment);
+	syscall(SYS_execve, spawn->path, arguments, spawn->environment);
 	return give_up(spawn, "execve");
 }
 
-static int first_child(void *with)
+IN_CHILD static int first_child(void *with)
 {
 	struct spawn *spawn = with;
 
 	/* SIGCHLD here is the first child's own: nobody is left to get it. */
-	pid_t agent = clone(second_child, spawn->second_stack, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, spawn,
+	int agent = __clone(second_child, spawn->second_stack, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, spawn,
 	                    &spawn->pidfd);
 	if (agent < 0)
 		return give_up(spawn, "clone");
 	if (spawn->failed) /* it became no agent; init need not reap it */
-		waitpid(agent, NULL, 0);
+		syscall(SYS_wait4, agent, NULL, 0, NULL);
 	return 0;
 }
 
@@ -198,7 +208,7 @@ static void run_first_child(struct spawn *spawn, uint8_t *first_stack)
 	uint64_t before;
 
 	set_signal_mask(&all, &before);
-	pid_t first = clone(first_child, first_stack, CLONE_VM | CLONE_VFORK | CLONE_FILES, spawn);
+	pid_t first = __clone(first_child, first_stack, CLONE_VM | CLONE_VFORK | CLONE_FILES, spawn);
 	if (first < 0)
 		give_up(spawn, "clone");
 	else
