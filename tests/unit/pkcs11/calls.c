@@ -567,6 +567,63 @@ static void a_failure_is_named_once_and_then_suppressed(void **state)
 	assert_int_equal(failure.number, 0);
 }
 
+static void configure_audit(const char *file, const char *policy)
+{
+	char text[4096], whole[4500];
+
+	snprintf(text, sizeof(text), plain, rsa_pem, "");
+	snprintf(whole, sizeof(whole), "[skr-pkcs11]\naudit_file = %s\naudit = %s\n%s", file, policy,
+	         text + strlen("[skr-pkcs11]\n"));
+	write_file(conf, whole);
+}
+
+/* E-15, E-14 */
+static void what_is_not_on_record_is_not_released(void **state)
+{
+	(void)state;
+	configure_audit("/dev/full", "required");
+	initialize();
+	CK_SESSION_HANDLE session = open_session(0);
+	assert_rv(login(session), CKR_FUNCTION_FAILED);
+	assert_int_equal(played.calls, 0);
+	assert_ok(p11->C_Finalize(NULL));
+
+	configure_audit("/dev/full", "best-effort");
+	initialize();
+	assert_ok(login(open_session(0)));
+	assert_int_equal(played.calls, 1);
+}
+
+/* Threat model section 11. */
+static void the_audit_trail_tells_of_logins_failures_and_logouts(void **state)
+{
+	(void)state;
+	char trail[300];
+	auto_buf text = BUF(64 * 1024);
+
+	snprintf(trail, sizeof(trail), "%s/audit", folder);
+	configure_audit(trail, "required");
+	initialize();
+	CK_SESSION_HANDLE session = open_session(0);
+	assert_ok(login(session));
+	assert_ok(p11->C_Logout(session));
+	played.failure = 340;
+	assert_rv(login(session), CKR_FUNCTION_FAILED);
+	assert_int_equal(file_read(trail, &text).failure, 0);
+	unlink(trail);
+
+	static const char *const events[] = {"login-begins", "login", "logout", "login-begins", "security"};
+	char *rest = (char *)text.data, *line;
+	for (size_t i = 0; i < 5; i++) {
+		auto_json *record = NULL;
+		line = strsep(&rest, "\n");
+		assert_int_equal(json_parse(line, strlen(line), &record).failure, 0);
+		assert_string_equal(json_string_or_null(record, "event"), events[i]);
+		assert_string_equal(json_string_or_null(record, "token"), "web");
+	}
+	assert_string_equal(rest, "");
+}
+
 /* Consumers, rule 15: nginx's workers initialise anew for every handshake. */
 static void suppression_outlives_finalize(void **state)
 {
@@ -644,6 +701,30 @@ static void two_tokens_release_one_after_the_other(void **state)
 	assert_int_equal((CK_RV)rv, CKR_OK);
 	assert_int_equal(played.calls, 2);
 	assert_int_equal(played.most_at_once, 1);
+}
+
+/* A login that waits for another token's release is cancelled as any other, and never makes a request. */
+static void a_login_that_waits_its_turn_can_be_cancelled(void **state)
+{
+	(void)state;
+	pthread_t first, second;
+	void *rv;
+
+	played.delay_ms = 500;
+	initialize();
+	CK_SESSION_HANDLE waits = open_session(0);
+	pthread_create(&first, NULL, login_in_thread, (void *)(uintptr_t)open_session(1));
+	while (played.now == 0)
+		usleep(1000);
+	pthread_create(&second, NULL, login_in_thread, (void *)(uintptr_t)waits);
+	usleep(50 * 1000);
+	assert_ok(p11->C_CloseAllSessions(0));
+	pthread_join(second, &rv);
+	assert_int_equal((CK_RV)rv, CKR_FUNCTION_CANCELED);
+	assert_int_equal(played.now, 1);
+	pthread_join(first, &rv);
+	assert_int_equal((CK_RV)rv, CKR_OK);
+	assert_int_equal(played.calls, 1);
 }
 
 /* C-09 */
@@ -1248,10 +1329,13 @@ int main(void)
 	    TEST(logout_erases_at_once_and_ends_what_uses_the_keys),
 	    TEST(after_key_max_age_nobody_is_logged_in),
 	    TEST(a_failure_is_named_once_and_then_suppressed),
+	    TEST(what_is_not_on_record_is_not_released),
+	    TEST(the_audit_trail_tells_of_logins_failures_and_logouts),
 	    TEST(suppression_outlives_finalize),
 	    TEST(a_pin_is_asked_for_where_one_is_configured),
 	    TEST(many_threads_share_one_login),
 	    TEST(two_tokens_release_one_after_the_other),
+	    TEST(a_login_that_waits_its_turn_can_be_cancelled),
 	    TEST(closing_all_sessions_cancels_a_login),
 	    TEST(finalize_cancels_a_login),
 	    TEST(finalize_leaves_a_login_behind_that_does_not_end),
