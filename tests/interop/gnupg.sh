@@ -65,6 +65,31 @@ gpgconf --kill all
 check "sign after a restart of the agent" gpg --batch --yes --detach-sign -u user@example.org text
 check "decrypt after it" gpg --batch --yes -o opened --decrypt box
 check_releases 2
+
+# What goes wrong: gpg says little, our log says the rest.
+sign() { gpg --batch --yes --detach-sign -u user@example.org text; }
+gpgconf --kill all
+azure_refuses
+check_refused "a login that Azure refuses is a card error" 'signing failed: Card error' sign
+check_log "our log says why" 'SKR-331 .*no permission to release the key'
+azure_allows
+check "the same agent signs once Azure allows it" sign
 check "nobody was asked for a PIN" test ! -e prompted
+
+learn() { # CONFIGURATION : what a new agent finds on the card
+	gpgconf --kill all
+	SKR_PKCS11_CONF=$1 gpg-connect-agent 'SCD LEARN' /bye
+}
+grep -v '^certificate' "$SKR_PKCS11_CONF" >bare.conf
+learn "$SKR_RUN/bare.conf" >learned
+check_fails "a token without certificates has no keys for gpg" grep -q KEYPAIRINFO learned
+openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=other -keyout other.key -out other.crt 2>/dev/null
+sed "/p256.crt/d; s,^certificate = .*,certificate = $SKR_RUN/other.crt," "$SKR_PKCS11_CONF" >other.conf
+check_says "with the certificate of another key gpg sees that key" '/CN=other on skr' learn "$SKR_RUN/other.conf"
+sign >/dev/null 2>&1 || true
+check_log "at the login our log says that it is another's" 'taken for key rsa2048 is not that of'
+sed -i s,/skr-pkcs11.so,/missing.so, "$GNUPGHOME/gnupg-pkcs11-scd.conf"
+gpgconf --kill all
+check_refused "without the module's file there is no card daemon" 'No SmartCard daemon' sign
 
 summary "GnuPG, gnupg-pkcs11-scd" "$(version_of gnupg), $(version_of gnupg-pkcs11-scd)" "card status, key from card, sign, verify, encrypt, decrypt"

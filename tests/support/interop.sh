@@ -57,6 +57,17 @@ check_says() { # TEXT PATTERN COMMAND… : must succeed and print the pattern
 	}
 }
 
+check_refused() { # TEXT PATTERN COMMAND… : must fail, not by a signal, and print the pattern
+	local text=$1 pattern=$2
+	shift 2
+	check_fails "$text" "$@"
+	grep -qE -- "$pattern" "$SKR_RUN/check.out" || {
+		echo "FAILED: $text: no \"$pattern\" in"
+		cat "$SKR_RUN/check.out"
+		exit 1
+	}
+}
+
 check_releases() { # N : so many keys were released since the last call
 	local now
 	now=$(releases)
@@ -66,6 +77,22 @@ check_releases() { # N : so many keys were released since the last call
 	}
 	released_before=$now
 	echo "ok: $1 keys released"
+}
+
+# azure_refuses, azure_allows : the machine's identity loses, or gets back, its right to release keys.
+azure_refuses() { curl -sSf -d '{"identity":"system","allow":false}' "$SKR_EMULATOR_CONTROL/access" >/dev/null; }
+azure_allows() { curl -sSf -d '{"identity":"system","allow":true}' "$SKR_EMULATOR_CONTROL/access" >/dev/null; }
+
+# check_log TEXT PATTERN : the module's log has such a line since the last call.
+check_log() {
+	tail -n "+$((${log_seen:-0} + 1))" skr-pkcs11.log >check.out
+	log_seen=$(wc -l <skr-pkcs11.log)
+	grep -qE -- "$2" check.out || {
+		echo "FAILED: $1: no \"$2\" in the log"
+		cat check.out
+		exit 1
+	}
+	echo "ok: $1"
 }
 
 # public_key LABEL : writes LABEL.pem, the public half as a token object gives it.
