@@ -142,6 +142,21 @@ static struct call *with_assertion(const struct buf *assertion)
 	return token_request(emulator.tenant, emulator.client, SCOPE, buf_text(&proof));
 }
 
+/* Signed by the cluster, but not for Entra. */
+static void token_for_another_audience(struct buf *out)
+{
+	auto_pkey *key = NULL;
+	auto_json *header = json_object(), *claims = json_object();
+	auto_buf text = BUF(4096);
+
+	assert_ok(emulator_key(&emulator, "cluster-key.pem", 0, "P-256", &key));
+	json_set_string(header, "alg", "ES256");
+	json_set_string(claims, "aud", "https://kubernetes.default.svc");
+	json_set_number(claims, "exp", emulator_now(&emulator) + 3600);
+	assert_ok(json_print(claims, &text));
+	assert_ok(jws_sign(header, text.data, text.len, key, out));
+}
+
 static void federated_tokens_are_checked(void **state)
 {
 	(void)state;
@@ -155,6 +170,11 @@ static void federated_tokens_are_checked(void **state)
 	assert_ok(entra_federated_token(&emulator, -3600, &old));
 	auto_call *expired = with_assertion(&old);
 	assert_aadsts(expired, 401, "AADSTS700024");
+
+	auto_buf elsewhere = BUF(16 * 1024);
+	token_for_another_audience(&elsewhere);
+	auto_call *audience = with_assertion(&elsewhere);
+	assert_aadsts(audience, 401, "AADSTS700212");
 
 	json_set_string(header, "alg", "RS256");
 	assert_ok(jws_sign(header, "{}", 2, transport_key, &stranger));
