@@ -4,8 +4,12 @@
 packages_to_build="build-essential cmake ninja-build pkg-config libssl-dev libcurl4-openssl-dev libcjson-dev libp11-kit-dev
 libmicrohttpd-dev libcmocka-dev"
 packages_to_demo="ca-certificates curl openssl gnutls-bin opensc p11-kit"
-packages_to_test="clang libclang-rt-14-dev clang-format valgrind python3 python3-jwcrypto jose libengine-pkcs11-openssl
-procps iproute2 mandoc"
+packages_to_test="nginx-light clang libclang-rt-14-dev clang-format valgrind python3 python3-jwcrypto jose libengine-pkcs11-openssl
+procps iproute2 mandoc gnupg gpg-agent gnupg-pkcs11-scd openssh-server openssh-client
+systemd cryptsetup-bin apache2-bin haproxy stunnel4 postgresql"
+
+# Servers that the tests start themselves, on ports of their own; those that come with packages installed here stay off.
+services_to_leave_off="ssh haproxy stunnel4 postgresql"
 
 # install_packages NAME… : quiet when nothing is missing.
 install_packages() {
@@ -24,13 +28,23 @@ install_packages() {
 		as_root=(sudo)
 	fi
 	echo "Installing ${#missing[@]} Debian packages: ${missing[*]}"
-	local log
+	local log service fresh=() policy=/usr/sbin/policy-rc.d
+	for service in $services_to_leave_off; do
+		[ -e "/lib/systemd/system/$service.service" ] || fresh+=("$service")
+	done
+	[ ! -e $policy ] || policy=
+	[ -z "$policy" ] || printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" install -m 755 /dev/stdin $policy
 	log=$(mktemp)
+	local failed=
 	if ! { "${as_root[@]}" apt-get update -qq && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
 		tail -20 "$log" >&2
-		rm -f "$log"
-		return 1
+		failed=1
 	fi
 	rm -f "$log"
+	[ -z "$policy" ] || "${as_root[@]}" rm -f $policy
+	for service in "${fresh[@]}"; do
+		[ ! -e "/lib/systemd/system/$service.service" ] || "${as_root[@]}" systemctl disable --quiet "$service" 2>/dev/null || true
+	done
+	[ -z "$failed" ]
 }
