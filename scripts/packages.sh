@@ -9,7 +9,7 @@ procps iproute2 mandoc gnupg gpg-agent gnupg-pkcs11-scd openssh-server openssh-c
 systemd cryptsetup-bin apache2-bin haproxy stunnel4 postgresql"
 
 # Servers that the tests start themselves, on ports of their own; those that come with packages installed here stay off.
-services_to_leave_off="ssh haproxy stunnel4 postgresql"
+services_to_leave_off="ssh haproxy postgresql"
 
 # install_packages NAME… : quiet when nothing is missing.
 install_packages() {
