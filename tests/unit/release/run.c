@@ -336,6 +336,7 @@ static int agent_main(const char *path)
 	FILE *file = fopen(name, "we");
 	fprintf(file, "%d", getpid());
 	fclose(file);
+	alarm(60); /* whatever goes wrong, nothing is left running */
 	if (strcmp(part, "deaf") == 0)
 		for (;;)
 			pause();
