@@ -143,6 +143,14 @@ static skr_status write_federated_token(struct emulator *e)
 	return emulator_write(e, "federated-token", token.data, token.len);
 }
 
+skr_status entra_make_keys(const struct emulator *e)
+{
+	auto_pkey *own = NULL, *client = NULL;
+
+	TRY(emulator_key(e, "entra-key.pem", 2048, NULL, &own));
+	return emulator_key(e, "client-key.pem", 2048, NULL, &client);
+}
+
 skr_status entra_open(struct emulator *e)
 {
 	auto_json *file = NULL;

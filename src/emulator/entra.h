@@ -18,6 +18,9 @@ struct identity {
 };
 
 skr_status entra_open(struct emulator *e) MUST_CHECK;
+/* Makes the keys that entra_open will find in DIR; may run beside authority_open. Needs nothing of `e` but its
+ * directory. */
+skr_status entra_make_keys(const struct emulator *e) MUST_CHECK;
 void entra_close(struct emulator *e);
 
 /* By client id, object id, resource id or name ("user", "system", "stranger"); NULL: unknown. Borrowed. */

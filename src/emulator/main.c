@@ -98,16 +98,38 @@ static skr_status make_dir(const char *dir, char path[PATH_MAX])
 	return OK;
 }
 
+/* The first start makes keys, which takes most of its second; these while the authority makes its own. */
+static void *make_entra_keys(void *emulator)
+{
+	if (entra_make_keys(emulator).failure)
+		status_clear(); /* entra_open tries again, and says what is wrong */
+	OPENSSL_thread_stop_ex(ossl);
+	return NULL;
+}
+
+static skr_status open_authorities(struct emulator *e)
+{
+	pthread_t maker;
+	bool made = pthread_create(&maker, NULL, make_entra_keys, e) == 0;
+
+	skr_status status = authority_open(e);
+	if (!status.failure)
+		status = hardware_open(e);
+	if (!status.failure)
+		status = maa_open(e);
+	if (made)
+		pthread_join(maker, NULL);
+	TRY(status);
+	return entra_open(e);
+}
+
 static skr_status open_parts(struct emulator *e, const struct options *options, const sigset_t *ends)
 {
 	TRY(ossl_open());
 	TRY(requestlog_open(e));
 	TRY(faults_open(e));
 	TRY(add_fault_file(e, options->faults));
-	TRY(authority_open(e));
-	TRY(hardware_open(e));
-	TRY(maa_open(e));
-	TRY(entra_open(e));
+	TRY(open_authorities(e));
 	TRY(vaults_open(e));
 	TRY(server_open(e, options->listen, ends));
 	return control_write_endpoints(e, options->listen);
