@@ -517,6 +517,7 @@ static int host_main(const char *path, const char *last)
 	snprintf(agents[1], sizeof(agents[1]), "%s/agent-ok", folder);
 	for (size_t i = 0; i < 2; i++) {
 		struct config config = config_for(agents[i], false);
+		token.transport_bits = i ? 3072 : 2048;
 		int failure = release_run(&config, &token, &options, i ? &second : &release).failure;
 		if (arena_use(ARENA_EPHEMERAL).blocks)
 			return 10 + (int)i;
