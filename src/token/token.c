@@ -204,8 +204,6 @@ static void forget_key(struct object *object)
 
 static void token_after_fork(struct token *token, bool clean)
 {
-	bool wipe = token->login.loaded && token->config->fork == FORK_WIPE;
-
 	token->sessions = token->rw_sessions = 0;
 	if (token->login.state == LOGIN_IN)
 		token->login.kept_until = INT64_MAX;
@@ -213,7 +211,7 @@ static void token_after_fork(struct token *token, bool clean)
 	atomic_store(&token->login.cancel, false);
 	for (size_t i = 0; !clean && i < token->objects.count; i++)
 		forget_key(token->objects.item[i]);
-	if (token->login.loaded && (wipe || !clean))
+	if (!clean)
 		login_erase_keys(token);
 }
 

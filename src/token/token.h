@@ -56,9 +56,9 @@ skr_status tokens_open(const struct config *config, bool same_file) MUST_CHECK;
 void tokens_close(bool abandon);
 
 /*
- * In a child, before anything else: no sessions, nobody logged in. `clean`: nobody was inside the library at the moment
- * of the fork, so that released keys can be kept (fork = inherit) or dropped; otherwise they are forgotten, with the
- * memory they are in.
+ * In a child, before anything else: nobody is logged in, and there are no sessions. `clean`: nobody was inside the
+ * library at the moment of the fork, so that released keys are kept; otherwise they are forgotten, with the memory they
+ * are in.
  */
 void tokens_after_fork(bool clean);
 /* Erases the released keys of every token; for the child of a process with fork = wipe. */

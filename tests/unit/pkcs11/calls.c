@@ -746,6 +746,28 @@ static void closing_all_sessions_cancels_a_login(void **state)
 	assert_ok(login(open_session(0)));
 }
 
+/* The agent may answer before it is dropped: what nobody wants any more must not appear. */
+static void a_result_that_comes_too_late_is_thrown_away(void **state)
+{
+	(void)state;
+	pthread_t thread;
+	void *rv;
+
+	played.delay_ms = 200;
+	played.deaf = true;
+	initialize();
+	pthread_create(&thread, NULL, login_in_thread, (void *)(uintptr_t)open_session(0));
+	while (played.now == 0)
+		usleep(1000);
+	assert_ok(p11->C_CloseAllSessions(0));
+	CK_SESSION_HANDLE session = open_session(0);
+	pthread_join(thread, &rv);
+	assert_int_equal((CK_RV)rv, CKR_FUNCTION_CANCELED);
+	assert_int_equal(count_of(session, CKO_PRIVATE_KEY), 0);
+	assert_ok(login(session));
+	assert_int_equal(played.calls, 2);
+}
+
 static void finalize_cancels_a_login(void **state)
 {
 	(void)state;
@@ -765,29 +787,6 @@ static void finalize_cancels_a_login(void **state)
 	played.delay_ms = 0;
 	initialize();
 	assert_ok(login(open_session(0)));
-}
-
-/* C-09: stuck in a device call; its late result must not become anybody's. */
-static void finalize_leaves_a_login_behind_that_does_not_end(void **state)
-{
-	(void)state;
-	pthread_t thread;
-	void *rv;
-
-	played.delay_ms = 3000;
-	played.deaf = true;
-	initialize();
-	pthread_create(&thread, NULL, login_in_thread, (void *)(uintptr_t)open_session(0));
-	while (played.now == 0)
-		usleep(1000);
-	assert_ok(p11->C_Finalize(NULL));
-	initialize();
-	CK_SESSION_HANDLE session = open_session(0);
-	pthread_join(thread, &rv);
-	assert_int_equal((CK_RV)rv, CKR_FUNCTION_CANCELED);
-	assert_int_equal(count_of(session, CKO_PRIVATE_KEY), 0);
-	played.delay_ms = 0;
-	assert_ok(login(session));
 }
 
 /* K-13: never two versions mixed. */
@@ -957,6 +956,30 @@ static void children_inherit_the_keys_in_every_order(void **state)
 	in_child(finalizes_first, session);
 	in_child(grandchild_signs_without_asking, session);
 	assert_ok(sign(session, key));
+}
+
+/* C-09: stuck in a device call; its late result must not become anybody's. */
+static void finalize_leaves_a_login_behind_that_does_not_end(void **state)
+{
+	(void)state;
+	pthread_t thread;
+	void *rv;
+
+	played.delay_ms = 3000;
+	played.deaf = true;
+	initialize();
+	pthread_create(&thread, NULL, login_in_thread, (void *)(uintptr_t)open_session(0));
+	while (played.now == 0)
+		usleep(1000);
+	assert_ok(p11->C_Finalize(NULL));
+	initialize();
+	CK_SESSION_HANDLE session = open_session(0);
+	pthread_join(thread, &rv);
+	assert_int_equal((CK_RV)rv, CKR_FUNCTION_CANCELED);
+	assert_int_equal(count_of(session, CKO_PRIVATE_KEY), 0);
+	played.delay_ms = 0;
+	assert_ok(login(session));
+	in_child(signs_without_asking, session); /* and nobody counts as inside any more */
 }
 
 static bool has_to_ask(CK_SESSION_HANDLE parents)
@@ -1337,6 +1360,7 @@ int main(void)
 	    TEST(two_tokens_release_one_after_the_other),
 	    TEST(a_login_that_waits_its_turn_can_be_cancelled),
 	    TEST(closing_all_sessions_cancels_a_login),
+	    TEST(a_result_that_comes_too_late_is_thrown_away),
 	    TEST(finalize_cancels_a_login),
 	    TEST(finalize_leaves_a_login_behind_that_does_not_end),
 	    TEST(a_new_version_replaces_the_old_one_at_the_next_login),
