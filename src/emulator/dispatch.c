@@ -58,6 +58,8 @@ static bool path_fits(const struct exchange *x, const char *path)
 {
 	size_t i = 0;
 
+	if (strcmp(path, "*") == 0)
+		return true;
 	for (; *path == '/' && path[1]; i++) {
 		size_t len = strcspn(++path, "/");
 		if (i == x->segment_count)
@@ -80,7 +82,7 @@ static const struct route *find_route(const struct exchange *x, bool *ret_other_
 		for (const struct route *route = tables[t]; route->path; route++) {
 			if (route->service != x->service || !path_fits(x, route->path))
 				continue;
-			if (strcmp(route->method, x->method) == 0)
+			if (strcmp(route->method, "*") == 0 || strcmp(route->method, x->method) == 0)
 				return route;
 			*ret_other_method = true;
 		}

@@ -105,8 +105,9 @@ skr_status exchange_sign(struct exchange *x, const char *name, json *header, jso
 skr_status exchange_mutate(struct exchange *x, const char *name, json *tree) MUST_CHECK;
 
 /*
- * A route. Literal segments match without regard to case, {word} matches any one segment. The first that fits is taken.
- * A handler that fails without a reply becomes a 500 with the sentence of its failure. Handlers run with e->lock held.
+ * A route; "*" stands for every method or path. Literal segments match without regard to case, {word} matches any one
+ * segment. The first that fits is taken. A handler that fails without a reply becomes a 500 with the sentence of its
+ * failure. Handlers run with e->lock held.
  */
 struct route {
 	enum service service;

@@ -622,7 +622,8 @@ static skr_status purge(struct emulator *e, struct exchange *x)
 	return reply_text(x, 204, NULL, "");
 }
 
-static skr_status root(struct emulator *e, struct exchange *x)
+/* Whoever has no token learns nothing of what is served where. */
+static skr_status nowhere(struct emulator *e, struct exchange *x)
 {
 	struct vault *vault;
 	skr_status status;
@@ -633,7 +634,6 @@ static skr_status root(struct emulator *e, struct exchange *x)
 }
 
 const struct route vault_routes[] = {
-    {SERVICE_VAULT, "GET", "/", "akv.list", root},
     {SERVICE_VAULT, "GET", "/keys", "akv.list", list},
     {SERVICE_VAULT, "POST", "/keys/{name}/create", "akv.create", create},
     {SERVICE_VAULT, "POST", "/keys/{name}/release", "akv.release", release_key},
@@ -657,5 +657,6 @@ const struct route vault_routes[] = {
     {SERVICE_VAULT, "GET", "/certificates/{name}/versions", "akv.certificate", certificate_versions},
     {SERVICE_VAULT, "GET", "/certificates/{name}", "akv.certificate", certificate_get},
     {SERVICE_VAULT, "GET", "/certificates/{name}/{version}", "akv.certificate", certificate_get},
+    {SERVICE_VAULT, "*", "*", "akv.unknown", nowhere},
     {0},
 };

@@ -48,10 +48,10 @@ static struct call *release(const char *host, const char *target, const char *to
 static void without_a_token_there_is_a_challenge_whatever_is_asked(void **state)
 {
 	(void)state;
-	static const char *const targets[] = {"/keys/a/create?api-version=7.4", "/keys/a//release",
-	                                      "/keys/a/release?x"};
+	static const char *const targets[] = {"/keys/a/create?api-version=7.4", "/keys/a//release", "/keys/a/release?x",
+	                                      "/nothing/here"};
 
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 4; i++) {
 		auto_call *call = ask("POST", VAULT, targets[i], NULL, NULL),
 		          *hsm = ask("POST", HSM, targets[i], NULL, NULL);
 		assert_error(call, 401, "Unauthorized", "AKV10000");
