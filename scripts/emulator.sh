@@ -126,3 +126,11 @@ key_id() {
 	pkcs11-tool --module "$module" --token-label "$1" --login -O --type privkey 2>/dev/null |
 		awk -v label="$2" '$1 == "label:" { found = $2 == label } $1 == "ID:" && found { print $2; exit }'
 }
+
+# free_port : a port of 127.0.0.1 that nobody listens on.
+free_port() {
+	local port
+	while port=$((20000 + RANDOM)); do
+		(exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo $port; return; }
+	done
+}

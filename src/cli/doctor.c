@@ -5,6 +5,7 @@
 #include "base/base64.h"
 #include "base/file.h"
 #include "config/config.h"
+#include "jose/jwk.h"
 #include "release/release.h"
 
 #include <errno.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static void free_config(struct config **config)
@@ -167,6 +169,46 @@ static void show_progress(const struct release_step *step, void *with)
 	v->step[0] = '\0';
 }
 
+static int64_t monotonic_us(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* One signature as a program would have it made, verified by the public half. `ret_us`: the signing alone. */
+static skr_status sign_once(EVP_PKEY *key, int64_t *ret_us)
+{
+	static const uint8_t text[] = "skr-pkcs11 doctor";
+	auto_md_ctx *signing = EVP_MD_CTX_new(), *verifying = EVP_MD_CTX_new();
+	uint8_t signature[1024];
+	size_t len = sizeof(signature);
+
+	if (!signing || EVP_DigestSignInit_ex(signing, NULL, "SHA2-256", ossl, NULL, key, NULL) != 1)
+		return ossl_fail(599, "preparing a signature");
+	int64_t began = monotonic_us();
+	if (EVP_DigestSign(signing, signature, &len, text, sizeof(text)) != 1)
+		return ossl_fail(599, "a signature");
+	*ret_us = monotonic_us() - began;
+	if (!verifying || EVP_DigestVerifyInit_ex(verifying, NULL, "SHA2-256", ossl, NULL, key, NULL) != 1 ||
+	    EVP_DigestVerify(verifying, signature, len, text, sizeof(text)) != 1)
+		return ossl_fail(342, "its signature does not verify by its own public half");
+	return OK;
+}
+
+static void show_signature(struct visit *v, const struct released_key *key)
+{
+	int64_t us = 0;
+
+	if (!key->key || !(key->ops & KEY_OP_SIGN))
+		return;
+	skr_status status = sign_once(key->key, &us);
+	if (status.failure)
+		return report(v, status, "sign", "");
+	terminal_check(v->t, VERDICT_GOOD, "sign", (us + 500) / 1000, "%s with SHA-256: %lld us, verified",
+	               key->config->label, (long long)us);
+}
+
 static void show_keys(struct visit *v, const struct release *release)
 {
 	for (size_t i = 0; i < release->key_count; i++) {
@@ -175,6 +217,7 @@ static void show_keys(struct visit *v, const struct release *release)
 		terminal_check(v->t, VERDICT_GOOD, "key", -1, "%s", key->kid);
 		if (key->key && !hex_encode(key->public_key_sha256, sizeof(key->public_key_sha256), &hash).failure)
 			terminal_below(v->t, "public_key_sha256=%s", buf_text(&hash));
+		show_signature(v, key);
 	}
 }
 

@@ -120,8 +120,6 @@ certificate() {
 	sed -i "/^\[token skr\]/a certificate = $SKR_RUN/$label.crt" "$SKR_PKCS11_CONF"
 }
 
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-
 wait_for_port() { # PORT
 	local tries=0
 	until (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; do
