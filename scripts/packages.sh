@@ -5,11 +5,11 @@ packages_to_build="build-essential cmake ninja-build pkg-config libssl-dev libcu
 libmicrohttpd-dev libcmocka-dev"
 packages_to_demo="ca-certificates curl openssl gnutls-bin opensc p11-kit"
 packages_to_test="nginx-light clang libclang-rt-14-dev clang-format valgrind python3 python3-jwcrypto jose libengine-pkcs11-openssl
-procps iproute2 mandoc debootstrap nginx gnupg gpg-agent gnupg-pkcs11-scd openssh-server openssh-client
+procps iproute2 mandoc debootstrap gnupg gpg-agent gnupg-pkcs11-scd openssh-server openssh-client
 systemd cryptsetup-bin apache2-bin haproxy stunnel4 postgresql"
 
 # Servers that the tests start themselves, on ports of their own; those that come with packages installed here stay off.
-services_to_leave_off="ssh haproxy postgresql"
+services_to_leave_off="nginx ssh haproxy postgresql"
 
 # install_packages NAME… : quiet when nothing is missing.
 install_packages() {
