@@ -38,12 +38,23 @@ check_fails() { # TEXT COMMAND… : must fail, and not by a signal
 	local text=$1 status=0
 	shift
 	"$@" >"$SKR_RUN/check.out" 2>&1 || status=$?
-	if [ "$status" = 0 ] || [ "$status" -ge 128 ]; then
+	if [ "$status" = 0 ] || { [ "$status" -ge 128 ] && [ "$status" != 255 ]; }; then # 255 is exit(-1)
 		echo "FAILED: $text ($*), status $status"
 		cat "$SKR_RUN/check.out"
 		exit 1
 	fi
 	echo "ok: $text"
+}
+
+check_fails_saying() { # TEXT PATTERN COMMAND… : must fail and print the pattern
+	local text=$1 pattern=$2
+	shift 2
+	check_fails "$text" "$@"
+	grep -qE -- "$pattern" "$SKR_RUN/check.out" || {
+		echo "FAILED: $text: no \"$pattern\" in"
+		cat "$SKR_RUN/check.out"
+		exit 1
+	}
 }
 
 check_says() { # TEXT PATTERN COMMAND… : must succeed and print the pattern
