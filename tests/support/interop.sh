@@ -46,17 +46,6 @@ check_fails() { # TEXT COMMAND… : must fail, and not by a signal
 	echo "ok: $text"
 }
 
-check_fails_saying() { # TEXT PATTERN COMMAND… : must fail and print the pattern
-	local text=$1 pattern=$2
-	shift 2
-	check_fails "$text" "$@"
-	grep -qE -- "$pattern" "$SKR_RUN/check.out" || {
-		echo "FAILED: $text: no \"$pattern\" in"
-		cat "$SKR_RUN/check.out"
-		exit 1
-	}
-}
-
 check_says() { # TEXT PATTERN COMMAND… : must succeed and print the pattern
 	local text=$1 pattern=$2
 	shift 2
