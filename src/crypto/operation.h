@@ -9,6 +9,8 @@
  * lock. */
 struct operation;
 
+#define OPERATION_COLLECT_MAX (64u * 1024 * 1024)
+
 enum operation_kind { OPERATION_SIGN, OPERATION_VERIFY, OPERATION_ENCRYPT, OPERATION_DECRYPT, OPERATION_DIGEST };
 
 /*
@@ -33,6 +35,11 @@ CK_RV operation_verify(struct operation *operation, const CK_BYTE *in, CK_ULONG 
 
 /*
  * Several parts. `out` only for encrypt and decrypt; NULL otherwise. Answers as above; an error ends the operation.
+ *
+ * AES takes parts of any length and gives out what is whole blocks by then. Decryption with CKM_AES_GCM collects its
+ * parts, up to OPERATION_COLLECT_MAX (CKR_ENCRYPTED_DATA_LEN_RANGE), and gives nothing out before the tag is verified:
+ * CKR_ENCRYPTED_DATA_INVALID, which is also the one answer to a wrong CBC_PAD padding. A length query to a part of
+ * AES answers for that part, exactly; for the last part of CBC_PAD with the most it may be.
  *
  * Signatures without a digest of their own (CKM_RSA_PKCS, CKM_ECDSA …) are one-part by the standard, but pkcs11-tool
  * gives them parts: these are collected, within the length the mechanism allows. RSA encryption and decryption stay
