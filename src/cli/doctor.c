@@ -140,6 +140,21 @@ static void check_readable(struct visit *v, const char *setting, const char *pat
 		report(v, file_read(path, &content), setting, path);
 }
 
+static void check_directory(struct visit *v, const char *setting, const char *path)
+{
+	struct stat about;
+	skr_status status = OK;
+
+	if (!path)
+		return;
+	if (stat(path, &about) != 0 || !S_ISDIR(about.st_mode) || access(path, W_OK | X_OK) != 0) {
+		terminal_check(v->t, VERDICT_NOTE, setting, -1,
+		               "%s cannot be used: logins of several processes are not kept apart", path);
+		return;
+	}
+	report(v, status, setting, path);
+}
+
 static void check_token_files(struct visit *v, const struct token_config *token)
 {
 	for (size_t i = 0; i < token->certificate_count; i++)
@@ -292,6 +307,7 @@ static enum exit_code visit(struct visit *v, const char *path, const char *label
 	check_memory_lock(v);
 	check_readable(v, "ca_file", config->ca_file, 4 * 1024 * 1024);
 	check_readable(v, "release_ca_file", config->release_ca_file, 4 * 1024 * 1024);
+	check_directory(v, "runtime_dir", config->runtime_dir);
 
 	if (v->bad) {
 		terminal_below(v->t, "no login was tried: put right what FAILED first");

@@ -77,6 +77,7 @@ struct config {
 	long agent_uid;         /* uid that must own the other end of the socket; 0 */
 	const char *audit_file; /* NULL: none */
 	enum audit_policy audit;
+	const char *runtime_dir; /* NULL: none */
 	enum fork_policy fork;
 	enum arena_lock memory_lock;
 	unsigned login_deadline; /* seconds, 5..600; 75 */

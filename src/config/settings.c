@@ -292,6 +292,8 @@ const struct setting config_settings[] = {
 	 .meaning = "The file to which one JSON line per security event is appended; without it none is written."},
 	{GLOBAL(audit), .name = "audit", .fallback = "best-effort", .read = read_enum, .with = audit_policies,
 	 .meaning = "best-effort counts audit lines that could not be written; required refuses the login instead."},
+	{GLOBAL(runtime_dir), .name = "runtime_dir", .read = read_path,
+	 .meaning = "A directory for the lock that keeps logins of several processes apart."},
 	{GLOBAL(fork), .name = "fork", .fallback = "inherit", .read = read_enum, .with = fork_policies,
 	 .meaning = "What a forked child has of the keys: inherit (it signs without a login of its own) or wipe."},
 	{GLOBAL(memory_lock), .name = "memory_lock", .fallback = "auto", .read = read_enum, .with = memory_locks,

@@ -8,6 +8,7 @@
 #include "jose/jws.h"
 #include "jose/keywrap.h"
 #include "release/agent_client.h"
+#include "release/turn.h"
 
 #include <openssl/err.h>
 #include <openssl/rsa.h>
@@ -851,7 +852,9 @@ skr_status release_run(const struct config *config, const struct token_config *t
                        const struct release_options *options, struct release *ret)
 {
 	auto_arena(ARENA_KEYS);
+	auto_turn turn = {.fd = -1};
 
+	TRY(turn_take(config->runtime_dir, options->deadline, options->cancelled, options->with, &turn));
 	for (int attempt = 1;; attempt++) {
 		bool time_left = true;
 		skr_status status = attempt_run(config, token, options, ret);

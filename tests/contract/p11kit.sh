@@ -8,10 +8,14 @@ grep -q "^SKR_SANITIZE:[A-Z]*=." "$1/CMakeCache.txt" && { echo "not with sanitiz
 if [ "${2:-}" != inside ]; then
 	[ "$(id -u)" = 0 ] && command -v p11tool >/dev/null || { echo "needs root and p11tool"; exit 77; }
 	grep -qw overlay /proc/filesystems || { echo "needs overlay mounts"; exit 77; }
+	# In a chroot the root is no mount point whose propagation could be changed; nothing of ours is shared from one anyway.
+	unshare --mount true 2>/dev/null || exec unshare --mount --propagation unchanged "$0" "$build" inside
 	exec unshare --mount "$0" "$build" inside
 fi
 
 work=/mnt
+# Where a mount could be seen outside after all, it must not stay there.
+trap 'umount -l /etc /usr $work 2>/dev/null' EXIT
 mount -t tmpfs none $work 2>/dev/null || { echo "cannot mount"; exit 77; }
 for folder in usr etc; do
 	mkdir $work/$folder $work/$folder.work

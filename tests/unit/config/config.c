@@ -163,6 +163,7 @@ static void every_setting_arrives_where_it_belongs(void **state)
 	assert_int_equal(config->agent_uid, 990);
 	assert_string_equal(config->audit_file, "/var/log/skr-audit.jsonl");
 	assert_int_equal(config->audit, AUDIT_REQUIRED);
+	assert_string_equal(config->runtime_dir, "/run/skr-pkcs11");
 	assert_int_equal(config->fork, FORK_WIPE);
 	assert_int_equal(config->memory_lock, ARENA_LOCK_REQUIRE);
 	assert_int_equal(config->login_deadline, 600);
