@@ -31,15 +31,17 @@ static bool is_pin_hash(const char *value)
 	    !setting_parse_number(field[2], &r_range, &r) || !setting_parse_number(field[3], &p_range, &p))
 		return false;
 	size_t salt = base64url_length(field[4], strlen(field[4])), hash = base64url_length(field[5], strlen(field[5]));
-	return (n & (n - 1)) == 0 && salt >= 16 && salt <= 64 && hash == 32;
+	/* scrypt works in the module's arena, which gives no block of 32 MiB or more. */
+	return (n & (n - 1)) == 0 && (uint64_t)n * r < (32U << 20) / 128 && salt >= 16 && salt <= 64 && hash == 32;
 }
 
 skr_status setting_read_pin_hash(struct config_reader *reader, const struct setting *setting, const char *value)
 {
 	(void)setting;
 	if (!is_pin_hash(value))
-		return ini_fail(reader->line, "must be scrypt:N:r:p:SALT:HASH, N a power of two from 2^14 to 2^20, "
-		                              "SALT of 16 to 64 and HASH of 32 bytes in base64url");
+		return ini_fail(reader->line,
+		                "must be scrypt:N:r:p:SALT:HASH, N a power of two from 2^14, N times r below 2^18, "
+		                "SALT of 16 to 64 and HASH of 32 bytes in base64url");
 	return config_keep(reader->config, value, strlen(value), &reader->token->pin_hash);
 }
 
