@@ -39,5 +39,7 @@ CK_RV key_from_ec_private(struct component params, struct component value, unsig
 
 /* libcrypto's name of the curve; NULL: not one of ours. */
 const char *ec_curve_name(struct component params);
+/* The other way, by a name of libcrypto's. */
+struct component ec_curve_params(const char *name);
 
 #endif

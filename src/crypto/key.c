@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "crypto/key.h"
 
+#include "crypto/cipher.h"
+#include "crypto/digest.h"
 #include "crypto/pkcs1.h"
 
 #include <openssl/core_names.h>
@@ -13,7 +15,8 @@ enum { RSA_MIN_BITS = 2048, RSA_PRIVATE_MAX_BITS = 4096, RSA_PUBLIC_MAX_BITS = 8
 
 struct key {
 	atomic_uint references;
-	EVP_PKEY *pkey;
+	EVP_PKEY *pkey;  /* NULL for a secret key */
+	uint8_t *secret; /* `bits` / 8 bytes; NULL for a pair's half */
 	OSSL_LIB_CTX *made_in;
 	CK_KEY_TYPE type;
 	unsigned bits, uses;
@@ -85,18 +88,26 @@ static CK_RV prepare(struct key *key)
 	return rv;
 }
 
-CK_RV key_new(EVP_PKEY *pkey, bool is_private, unsigned uses, struct key **ret)
+static struct key *key_start(bool is_private, unsigned uses)
 {
 	struct key *key = OPENSSL_zalloc(sizeof(*key));
+	if (!key)
+		return NULL;
+	atomic_init(&key->references, 1);
+	key->made_in = ossl;
+	key->is_private = is_private;
+	key->uses = uses;
+	return key;
+}
+
+CK_RV key_new(EVP_PKEY *pkey, bool is_private, unsigned uses, struct key **ret)
+{
+	struct key *key = key_start(is_private, uses);
 	if (!key) {
 		EVP_PKEY_free(pkey);
 		return CKR_HOST_MEMORY;
 	}
-	atomic_init(&key->references, 1);
 	key->pkey = pkey;
-	key->made_in = ossl;
-	key->is_private = is_private;
-	key->uses = uses;
 
 	ERR_set_mark();
 	CK_RV rv = prepare(key);
@@ -107,6 +118,90 @@ CK_RV key_new(EVP_PKEY *pkey, bool is_private, unsigned uses, struct key **ret)
 	}
 	*ret = key;
 	return CKR_OK;
+}
+
+CK_RV key_check_secret(CK_KEY_TYPE type, size_t len)
+{
+	switch (type) {
+	case CKK_AES:
+		return len == 16 || len == 24 || len == 32 ? CKR_OK : CKR_KEY_SIZE_RANGE;
+	case CKK_GENERIC_SECRET:
+	case CKK_SHA_1_HMAC:
+	case CKK_SHA224_HMAC:
+	case CKK_SHA256_HMAC:
+	case CKK_SHA384_HMAC:
+	case CKK_SHA512_HMAC:
+		return len >= 1 && len <= KEY_SECRET_MAX ? CKR_OK : CKR_KEY_SIZE_RANGE;
+	default:
+		return CKR_KEY_TYPE_INCONSISTENT;
+	}
+}
+
+CK_RV key_new_secret(const void *bytes, size_t len, CK_KEY_TYPE type, unsigned uses, struct key **ret)
+{
+	CK_RV rv = key_check_secret(type, len);
+	if (rv != CKR_OK)
+		return rv;
+	struct key *key = key_start(true, uses);
+	if (!key)
+		return CKR_HOST_MEMORY;
+
+	ERR_set_mark();
+	key->secret = OPENSSL_memdup(bytes, len);
+	ERR_pop_to_mark();
+	if (!key->secret) {
+		key_drop(key);
+		return CKR_HOST_MEMORY;
+	}
+	key->type = type;
+	key->bits = (unsigned)len * 8;
+	*ret = key;
+	return CKR_OK;
+}
+
+CK_RV key_with_uses(const struct key *key, unsigned uses, struct key **ret)
+{
+	if (key->secret)
+		return key_new_secret(key->secret, key_size(key), key->type, uses, ret);
+
+	struct key *other = key_start(key->is_private, uses);
+	if (!other)
+		return CKR_HOST_MEMORY;
+	if (!EVP_PKEY_up_ref(key->pkey)) {
+		key_drop(other);
+		return CKR_HOST_MEMORY;
+	}
+	other->pkey = key->pkey;
+	other->made_in = key->made_in;
+	other->type = key->type;
+	other->bits = key->bits;
+	memcpy(other->rejection_secret, key->rejection_secret, sizeof(other->rejection_secret));
+	*ret = other;
+	return CKR_OK;
+}
+
+/* A key of the public numbers alone. */
+static EVP_PKEY *public_half(EVP_PKEY *pkey)
+{
+	auto_pkey_ctx *ctx = EVP_PKEY_CTX_new_from_pkey(ossl, pkey, NULL);
+	OSSL_PARAM *numbers = NULL;
+	EVP_PKEY *half = NULL;
+
+	if (ctx && EVP_PKEY_todata(pkey, EVP_PKEY_PUBLIC_KEY, &numbers) && EVP_PKEY_fromdata_init(ctx) > 0 &&
+	    EVP_PKEY_fromdata(ctx, &half, EVP_PKEY_PUBLIC_KEY, numbers) <= 0)
+		half = NULL;
+	OSSL_PARAM_free(numbers);
+	return half;
+}
+
+CK_RV key_public_half(const struct key *key, unsigned uses, struct key **ret)
+{
+	if (key->secret)
+		return CKR_KEY_TYPE_INCONSISTENT;
+	ERR_set_mark();
+	EVP_PKEY *half = public_half(key->pkey);
+	ERR_pop_to_mark();
+	return half ? key_new(half, false, uses, ret) : CKR_HOST_MEMORY;
 }
 
 struct key *key_hold(struct key *key)
@@ -122,6 +217,7 @@ void key_drop(struct key *key)
 		return;
 	if (key->made_in == ossl) /* else its locks may be held by a thread that is no more: see ossl_renew() */
 		EVP_PKEY_free(key->pkey);
+	OPENSSL_clear_free(key->secret, key_size(key));
 	OPENSSL_clear_free(key, sizeof(*key));
 }
 
@@ -145,6 +241,11 @@ unsigned key_uses(const struct key *key)
 	return key->uses;
 }
 
+bool key_is_secret(const struct key *key)
+{
+	return key->secret != NULL;
+}
+
 bool key_is_private(const struct key *key)
 {
 	return key->is_private;
@@ -158,4 +259,45 @@ EVP_PKEY *key_pkey(const struct key *key)
 const uint8_t *key_rejection_secret(const struct key *key)
 {
 	return key->rejection_secret;
+}
+
+const uint8_t *key_secret(const struct key *key)
+{
+	return key->secret;
+}
+
+static bool encrypt_zeros(const struct key *key, CK_BYTE out[16])
+{
+	static const uint8_t zeros[16];
+	size_t len = sizeof(zeros);
+
+	return cipher_once("ECB", key_secret(key), key_size(key), NULL, true, zeros, len, out, &len) == CKR_OK;
+}
+
+CK_RV key_check_value(const struct key *key, CK_BYTE ret[3])
+{
+	uint8_t block[DIGEST_MAX];
+
+	if (!key->secret)
+		return CKR_KEY_TYPE_INCONSISTENT;
+	ERR_set_mark();
+	bool done = key->type == CKK_AES
+	                ? encrypt_zeros(key, block)
+	                : EVP_Digest(key->secret, key_size(key), block, NULL, digest_md(DIGEST_SHA1), NULL) > 0;
+	ERR_pop_to_mark();
+	if (!done)
+		return CKR_HOST_MEMORY;
+	memcpy(ret, block, 3);
+	OPENSSL_cleanse(block, sizeof(block));
+	return CKR_OK;
+}
+
+CK_RV key_value(const struct key *key, struct buf *ret)
+{
+	if (!key->secret)
+		return CKR_KEY_TYPE_INCONSISTENT;
+	if (!(key->uses & KEY_USE_LEAVE))
+		return CKR_KEY_UNEXTRACTABLE;
+	buf_clear(ret);
+	return buf_append(ret, key->secret, key_size(key)).failure ? CKR_HOST_MEMORY : CKR_OK;
 }

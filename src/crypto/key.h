@@ -69,6 +69,9 @@ CK_RV key_check_value(const struct key *key, CK_BYTE ret[3]);
  */
 CK_RV key_value(const struct key *key, struct buf *ret);
 
+/* Whether there are secret keys of this type and length: as key_new_secret(). */
+CK_RV key_check_secret(CK_KEY_TYPE type, size_t len);
+
 /* The bytes of a secret key, key_size() of them. For crypto/ alone. Borrowed; NULL for pairs. */
 const uint8_t *key_secret(const struct key *key);
 

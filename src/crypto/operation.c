@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "crypto/operation.h"
 
+#include "crypto/cipher.h"
+#include "crypto/oaep.h"
 #include "crypto/pkcs1.h"
 #include "crypto/signature.h"
 
+#include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/rsa.h>
 
@@ -16,11 +19,13 @@
 struct operation {
 	enum operation_kind kind;
 	const struct mechanism *row;
-	struct mechanism_params params; /* its label is ours */
+	struct mechanism_params params; /* its label and IV are ours */
 	struct key *key;
 	OSSL_LIB_CTX *made_in;
-	EVP_PKEY_CTX *pkey_ctx; /* NULL for digests */
+	EVP_PKEY_CTX *pkey_ctx; /* NULL for digests and secret keys */
 	EVP_MD_CTX *md_ctx;     /* NULL where the caller hashes */
+	EVP_MAC_CTX *mac_ctx;   /* signs and verifies with a secret key; else NULL */
+	struct cipher *cipher;  /* does everything with AES that encrypts or decrypts; else NULL */
 	uint8_t hash[DIGEST_MAX];
 	uint8_t *block; /* `room` bytes: input in parts, or a padded or decrypted block; NULL where there is none */
 	size_t room, collected;
@@ -50,10 +55,13 @@ void operation_free(struct operation *operation)
 	if (operation->made_in == ossl) { /* else they are left alone: see ossl_renew() */
 		EVP_PKEY_CTX_free(operation->pkey_ctx);
 		EVP_MD_CTX_free(operation->md_ctx);
+		EVP_MAC_CTX_free(operation->mac_ctx);
 	}
+	cipher_free(operation->cipher);
 	key_drop(operation->key);
 	OPENSSL_clear_free(operation->block, operation->room);
 	OPENSSL_clear_free((void *)operation->params.label, operation->params.label_len);
+	OPENSSL_clear_free((void *)operation->params.iv, operation->params.iv_len);
 	OPENSSL_clear_free(operation, sizeof(*operation));
 }
 
@@ -83,21 +91,6 @@ static bool set_pss(struct operation *o)
 	       EVP_PKEY_CTX_set_rsa_pss_saltlen(o->pkey_ctx, (int)o->params.salt_len) > 0;
 }
 
-static bool set_oaep(struct operation *o)
-{
-	if (EVP_PKEY_CTX_set_rsa_oaep_md(o->pkey_ctx, padding_md(o)) <= 0 ||
-	    EVP_PKEY_CTX_set_rsa_mgf1_md(o->pkey_ctx, digest_md(o->params.mgf)) <= 0)
-		return false;
-	if (o->params.label_len == 0)
-		return true;
-
-	void *label = OPENSSL_memdup(o->params.label, o->params.label_len);
-	if (label && EVP_PKEY_CTX_set0_rsa_oaep_label(o->pkey_ctx, label, (int)o->params.label_len) > 0)
-		return true; /* it is the context's now */
-	OPENSSL_free(label);
-	return false;
-}
-
 static bool set_padding(struct operation *o)
 {
 	int padding = o->row->padding;
@@ -112,7 +105,7 @@ static bool set_padding(struct operation *o)
 	if (padding == RSA_PKCS1_PSS_PADDING)
 		return set_pss(o);
 	if (padding == RSA_PKCS1_OAEP_PADDING)
-		return set_oaep(o);
+		return oaep_set(o->pkey_ctx, &o->params);
 	return o->row->digest == DIGEST_NONE || EVP_PKEY_CTX_set_signature_md(o->pkey_ctx, padding_md(o)) > 0;
 }
 
@@ -136,8 +129,28 @@ static bool start_pkey(struct operation *o)
 	return false;
 }
 
+AUTO_OSSL(mac, EVP_MAC, EVP_MAC_free)
+#define auto_mac __attribute__((cleanup(mac_done))) EVP_MAC
+
+static CK_RV start_mac(struct operation *o)
+{
+	auto_mac *cmac = NULL;
+	EVP_MAC *algorithm = NULL;
+
+	if (o->row->key == CKK_AES)
+		algorithm = cmac = EVP_MAC_fetch(ossl, OSSL_MAC_NAME_CMAC, NULL);
+	else
+		algorithm = digest_hmac();
+	o->mac_ctx = algorithm ? EVP_MAC_CTX_new(algorithm) : NULL;
+	return o->mac_ctx ? CKR_OK : CKR_HOST_MEMORY;
+}
+
 static CK_RV start_contexts(struct operation *o)
 {
+	if (mechanism_is_mac(o->row))
+		return start_mac(o);
+	if (mechanism_is_cipher(o->row))
+		return cipher_new(o->row, &o->params, o->key, o->kind == OPERATION_ENCRYPT, &o->cipher);
 	if (o->key && !start_pkey(o))
 		return libcrypto_failed(o, CKR_FUNCTION_FAILED);
 	if (o->row->digest == DIGEST_NONE)
@@ -146,22 +159,41 @@ static CK_RV start_contexts(struct operation *o)
 	return o->md_ctx ? CKR_OK : CKR_HOST_MEMORY;
 }
 
+/* Replaces what is the caller's by a copy. */
+static bool make_ours(const CK_BYTE **bytes, size_t len)
+{
+	*bytes = len > 0 ? OPENSSL_memdup(*bytes, len) : NULL;
+	return len == 0 || *bytes;
+}
+
 /* Copies what the caller may reuse, and makes the room that parts and blocks need. */
 static CK_RV start_memory(struct operation *o)
 {
-	if (o->params.label_len > 0) {
-		const CK_BYTE *label = o->params.label;
-		o->params.label = OPENSSL_memdup(label, o->params.label_len);
-		if (!o->params.label)
-			return CKR_HOST_MEMORY;
-	} else {
-		o->params.label = NULL;
-	}
-	if (!o->key || o->row->digest != DIGEST_NONE)
+	bool label = make_ours(&o->params.label, o->params.label_len);
+	bool iv = make_ours(&o->params.iv, o->params.iv_len);
+
+	if (!label || !iv)
+		return CKR_HOST_MEMORY;
+	if (!o->key || key_is_secret(o->key) || o->row->digest != DIGEST_NONE)
 		return CKR_OK;
 	o->room = key_size(o->key);
 	o->block = OPENSSL_zalloc(o->room);
 	return o->block ? CKR_OK : CKR_HOST_MEMORY;
+}
+
+/* libcrypto copies the names, and does not change them. */
+static bool rewind_mac(struct operation *o)
+{
+	static char digest[] = OSSL_MAC_PARAM_DIGEST, cipher[] = OSSL_MAC_PARAM_CIPHER;
+	bool cmac = o->row->key == CKK_AES;
+	size_t key_len = key_size(o->key);
+	char name[24];
+
+	snprintf(name, sizeof(name), "AES-%zu-CBC", 8 * key_len);
+	const char *algorithm = cmac ? name : EVP_MD_get0_name(digest_md(o->row->digest));
+	OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(cmac ? cipher : digest, (char *)algorithm, 0),
+	                       OSSL_PARAM_END};
+	return EVP_MAC_init(o->mac_ctx, key_secret(o->key), key_len, params) > 0;
 }
 
 /* Ready for the first byte. */
@@ -169,6 +201,10 @@ static CK_RV rewind_input(struct operation *o)
 {
 	o->in_parts = false;
 	o->collected = 0;
+	if (o->mac_ctx)
+		return rewind_mac(o) ? CKR_OK : libcrypto_failed(o, CKR_FUNCTION_FAILED);
+	if (o->cipher)
+		return cipher_rewind(o->cipher);
 	if (!o->md_ctx)
 		return CKR_OK;
 	const EVP_MD *md = digest_md(o->row->digest);
@@ -200,10 +236,16 @@ static CK_RV start(enum operation_kind kind, const struct mechanism *row, const 
 	return rv;
 }
 
+static bool same_bytes(const CK_BYTE *a, size_t a_len, const CK_BYTE *b, size_t b_len)
+{
+	return a_len == b_len && (a_len == 0 || memcmp(a, b, a_len) == 0);
+}
+
 static bool same_params(const struct mechanism_params *a, const struct mechanism_params *b)
 {
-	return a->digest == b->digest && a->mgf == b->mgf && a->salt_len == b->salt_len &&
-	       a->label_len == b->label_len && (a->label_len == 0 || memcmp(a->label, b->label, a->label_len) == 0);
+	return a->digest == b->digest && a->mgf == b->mgf && a->salt_len == b->salt_len && a->tag_len == b->tag_len &&
+	       a->counter_bits == b->counter_bits && same_bytes(a->label, a->label_len, b->label, b->label_len) &&
+	       same_bytes(a->iv, a->iv_len, b->iv, b->iv_len);
 }
 
 /* A kept operation holds its key, so equal pointers are the same key. */
@@ -218,7 +260,7 @@ static CK_RV check_key(enum operation_kind kind, const struct mechanism *row, co
 {
 	if (row->key == NO_KEY)
 		return CKR_OK;
-	if (!key || key_type(key) != row->key || (kinds[kind].needs_private && !key_is_private(key)))
+	if (!key || !mechanism_takes(row, key_type(key)) || (kinds[kind].needs_private && !key_is_private(key)))
 		return CKR_KEY_TYPE_INCONSISTENT;
 	if (!(key_uses(key) & kinds[kind].use))
 		return CKR_KEY_FUNCTION_NOT_PERMITTED;
@@ -228,10 +270,11 @@ static CK_RV check_key(enum operation_kind kind, const struct mechanism *row, co
 }
 
 /* The policy's word on SHA-1 where the parameters, and not the mechanism, name it. */
-static CK_RV check_digest(enum operation_kind kind, const struct mechanism_params *params,
+static CK_RV check_digest(enum operation_kind kind, const struct mechanism *row, const struct mechanism_params *params,
                           const struct mechanism_policy *policy)
 {
-	bool weak = kind == OPERATION_SIGN && params->digest == DIGEST_SHA1 && !policy->allow_sha1;
+	bool weak =
+	    !mechanism_is_mac(row) && kind == OPERATION_SIGN && params->digest == DIGEST_SHA1 && !policy->allow_sha1;
 	return weak ? CKR_MECHANISM_PARAM_INVALID : CKR_OK;
 }
 
@@ -250,7 +293,7 @@ CK_RV operation_begin(enum operation_kind kind, const CK_MECHANISM *mechanism, s
 	if (rv == CKR_OK)
 		rv = mechanism_params(row, mechanism, key ? key_bits(key) : 0, &params);
 	if (rv == CKR_OK)
-		rv = check_digest(kind, &params, policy);
+		rv = check_digest(kind, row, &params, policy);
 	if (rv != CKR_OK)
 		return rv;
 
@@ -298,6 +341,8 @@ static size_t padded_max(const struct operation *o)
 
 static size_t signature_size(const struct operation *o)
 {
+	if (o->mac_ctx)
+		return o->params.tag_len;
 	return o->row->key == CKK_EC ? 2 * key_size(o->key) : key_size(o->key);
 }
 
@@ -365,14 +410,28 @@ static CK_RV add_input(struct operation *o, const CK_BYTE *in, size_t in_len)
 {
 	if (!in && in_len)
 		return CKR_ARGUMENTS_BAD;
+	if (o->mac_ctx)
+		return EVP_MAC_update(o->mac_ctx, in, in_len) ? CKR_OK : libcrypto_failed(o, CKR_FUNCTION_FAILED);
 	if (!o->md_ctx)
 		return collect(o, in, in_len);
 	return EVP_DigestUpdate(o->md_ctx, in, in_len) ? CKR_OK : libcrypto_failed(o, CKR_FUNCTION_FAILED);
 }
 
+static CK_RV finish_mac(struct operation *o, struct span *ret)
+{
+	size_t len;
+
+	if (!EVP_MAC_final(o->mac_ctx, o->hash, &len, sizeof(o->hash)))
+		return libcrypto_failed(o, CKR_FUNCTION_FAILED);
+	*ret = (struct span){o->hash, o->params.tag_len};
+	return CKR_OK;
+}
+
 /* All input is there: what the key is to work on. It lies in the operation. */
 static CK_RV finish_input(struct operation *o, struct span *ret)
 {
+	if (o->mac_ctx)
+		return finish_mac(o, ret);
 	if (o->md_ctx) {
 		unsigned len;
 		if (!EVP_DigestFinal_ex(o->md_ctx, o->hash, &len))
@@ -412,6 +471,13 @@ static CK_RV data_refused(struct operation *o)
 	return libcrypto_failed(o, o->row->padding == RSA_NO_PADDING ? CKR_DATA_INVALID : CKR_FUNCTION_FAILED);
 }
 
+static CK_RV copy_out(struct span result, CK_BYTE *out, CK_ULONG *out_len)
+{
+	memcpy(out, result.data, result.len);
+	*out_len = result.len;
+	return CKR_OK;
+}
+
 static CK_RV sign(struct operation *o, struct span tbs, CK_BYTE *out, CK_ULONG *out_len)
 {
 	uint8_t der[SIGNATURE_DER_MAX];
@@ -436,6 +502,8 @@ static CK_RV verify(struct operation *o, struct span tbs, const CK_BYTE *signatu
 
 	if (signature_len != signature_size(o))
 		return CKR_SIGNATURE_LEN_RANGE;
+	if (o->mac_ctx)
+		return equal_secret(tbs.data, signature, tbs.len) ? CKR_OK : CKR_SIGNATURE_INVALID;
 	if (o->row->key == CKK_EC) {
 		len = signature_to_der(signature, signature_len / 2, der);
 		signature = der;
@@ -452,13 +520,6 @@ static CK_RV encrypt(struct operation *o, struct span plain, CK_BYTE *out, CK_UL
 	if (EVP_PKEY_encrypt(o->pkey_ctx, out, &len, plain.data, plain.len) <= 0)
 		return data_refused(o);
 	*out_len = len;
-	return CKR_OK;
-}
-
-static CK_RV digest(struct span hash, CK_BYTE *out, CK_ULONG *out_len)
-{
-	memcpy(out, hash.data, hash.len);
-	*out_len = hash.len;
 	return CKR_OK;
 }
 
@@ -502,11 +563,11 @@ static CK_RV produce(struct operation *o, CK_BYTE *out, CK_ULONG *out_len)
 		return rv;
 	switch (o->kind) {
 	case OPERATION_SIGN:
-		return sign(o, input, out, out_len);
+		return o->mac_ctx ? copy_out(input, out, out_len) : sign(o, input, out, out_len);
 	case OPERATION_ENCRYPT:
 		return encrypt(o, input, out, out_len);
 	case OPERATION_DIGEST:
-		return digest(input, out, out_len);
+		return copy_out(input, out, out_len);
 	default:
 		return CKR_FUNCTION_FAILED;
 	}
@@ -514,6 +575,15 @@ static CK_RV produce(struct operation *o, CK_BYTE *out, CK_ULONG *out_len)
 
 /* --- calls ---------------------------------------------------------------------------------------------------------
  */
+
+/* A cipher that failed half-way starts anew or not at all. */
+static CK_RV leave_cipher(struct operation *o, CK_RV rv)
+{
+	ERR_pop_to_mark();
+	if (rv != CKR_OK && rv != CKR_BUFFER_TOO_SMALL)
+		o->broken = true;
+	return rv;
+}
 
 /* Whatever happened, libcrypto's error queue is as before: hosts look at theirs, which may be the same. */
 static CK_RV leave(struct operation *o, CK_RV rv)
@@ -532,6 +602,10 @@ CK_RV operation_single(struct operation *operation, const CK_BYTE *in, CK_ULONG 
 		return CKR_OPERATION_NOT_INITIALIZED;
 	if (o->in_parts)
 		return CKR_OPERATION_ACTIVE;
+	if (o->cipher) {
+		ERR_set_mark();
+		return leave_cipher(o, cipher_single(o->cipher, in, in_len, out, out_len));
+	}
 	if (length_is_answer(o, out, out_len, &rv))
 		return rv;
 	ERR_set_mark();
@@ -572,19 +646,19 @@ CK_RV operation_verify(struct operation *operation, const CK_BYTE *in, CK_ULONG 
  */
 static bool takes_parts(const struct operation *o)
 {
-	return o->kind != OPERATION_ENCRYPT && o->kind != OPERATION_DECRYPT;
+	return o->cipher || (o->kind != OPERATION_ENCRYPT && o->kind != OPERATION_DECRYPT);
 }
 
 CK_RV operation_update(struct operation *operation, const CK_BYTE *in, CK_ULONG in_len, CK_BYTE *out, CK_ULONG *out_len)
 {
 	struct operation *o = operation;
 
-	(void)out;
-	(void)out_len;
 	if (!takes_parts(o))
 		return CKR_FUNCTION_NOT_SUPPORTED;
 	o->in_parts = true;
 	ERR_set_mark();
+	if (o->cipher)
+		return leave_cipher(o, cipher_update(o->cipher, in, in_len, out, out_len));
 	CK_RV rv = add_input(o, in, in_len);
 	ERR_pop_to_mark();
 	return rv;
@@ -599,6 +673,10 @@ CK_RV operation_final(struct operation *operation, CK_BYTE *out, CK_ULONG *out_l
 		return CKR_OPERATION_NOT_INITIALIZED;
 	if (!takes_parts(o))
 		return CKR_FUNCTION_NOT_SUPPORTED;
+	if (o->cipher) {
+		ERR_set_mark();
+		return leave_cipher(o, cipher_final(o->cipher, out, out_len));
+	}
 	if (length_is_answer(o, out, out_len, &rv))
 		return rv;
 	ERR_set_mark();

@@ -131,8 +131,30 @@ static void shift_to_front(uint8_t *bytes, size_t len, uint32_t by)
 	}
 }
 
-bool pkcs1_unpad(const uint8_t secret[MAC_SIZE], const uint8_t *ciphertext, uint8_t *block, size_t k, uint8_t *out,
-                 size_t *out_len)
+/* Mask: the length is one of those. */
+static uint32_t is_among(uint32_t length, const size_t *lengths, size_t count)
+{
+	uint32_t found = 0;
+
+	for (size_t i = 0; i < count; i++)
+		found |= is_zero(length ^ (uint32_t)lengths[i]);
+	return found;
+}
+
+/* One of the lengths, by the first candidate. */
+static uint32_t synthetic_among(const uint8_t candidates[2 * CANDIDATES], const size_t *lengths, size_t count)
+{
+	uint32_t candidate = (uint32_t)candidates[0] << 8 | candidates[1], length = 0;
+	uint32_t chosen = candidate * (uint32_t)count >> 16;
+
+	for (size_t i = 0; i < count; i++)
+		length = choose(is_zero(chosen ^ (uint32_t)i), (uint32_t)lengths[i], length);
+	return length;
+}
+
+/* `count` 0: every length will do. */
+static bool unpad(const uint8_t secret[MAC_SIZE], const uint8_t *ciphertext, uint8_t *block, size_t k,
+                  const size_t *lengths, size_t count, uint8_t *out, size_t *out_len)
 {
 	__attribute__((cleanup(workspace_done))) struct workspace *w = OPENSSL_zalloc(sizeof(*w));
 	if (!w || k > PKCS1_BLOCK_MAX || !prepare(secret, ciphertext, k, w))
@@ -141,7 +163,11 @@ bool pkcs1_unpad(const uint8_t secret[MAC_SIZE], const uint8_t *ciphertext, uint
 	size_t longest = k - PKCS1_OVERHEAD;
 	uint32_t start;
 	uint32_t good = find_message(block, k, &start);
-	start = choose(good, start, (uint32_t)k - synthetic_length(w->lengths, (uint32_t)longest + 1));
+	uint32_t synthetic =
+	    count ? synthetic_among(w->lengths, lengths, count) : synthetic_length(w->lengths, (uint32_t)longest + 1);
+	if (count)
+		good &= is_among((uint32_t)k - start, lengths, count);
+	start = choose(good, start, (uint32_t)k - synthetic);
 	for (size_t i = 0; i < k; i++)
 		block[i] = choose_byte(good, block[i], w->synthetic[i]);
 
@@ -153,4 +179,16 @@ bool pkcs1_unpad(const uint8_t secret[MAC_SIZE], const uint8_t *ciphertext, uint
 	*out_len = length;
 	OPENSSL_cleanse(block, k);
 	return true;
+}
+
+bool pkcs1_unpad(const uint8_t secret[MAC_SIZE], const uint8_t *ciphertext, uint8_t *block, size_t k, uint8_t *out,
+                 size_t *out_len)
+{
+	return unpad(secret, ciphertext, block, k, NULL, 0, out, out_len);
+}
+
+bool pkcs1_unpad_key(const uint8_t secret[MAC_SIZE], const uint8_t *ciphertext, uint8_t *block, size_t k,
+                     const size_t *lengths, size_t count, uint8_t *out, size_t *out_len)
+{
+	return unpad(secret, ciphertext, block, k, lengths, count, out, out_len);
 }

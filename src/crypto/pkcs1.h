@@ -26,4 +26,13 @@
 bool pkcs1_unpad(const uint8_t secret[32], const uint8_t *ciphertext, uint8_t *block, size_t k, uint8_t *out,
                  size_t *out_len) __attribute__((warn_unused_result));
 
+/*
+ * The same for a wrapped key, where a length that no such key has would tell as much as an error: a message of none of
+ * these `count` lengths is as wrong as its padding, and what is given instead has one of them. No length may be above
+ * k - PKCS1_OVERHEAD.
+ */
+bool pkcs1_unpad_key(const uint8_t secret[32], const uint8_t *ciphertext, uint8_t *block, size_t k,
+                     const size_t *lengths, size_t count, uint8_t *out, size_t *out_len)
+    __attribute__((warn_unused_result));
+
 #endif

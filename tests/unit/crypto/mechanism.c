@@ -51,19 +51,74 @@ static void everything_promised_is_offered(void **state)
 	}
 }
 
-static void nothing_wraps_derives_or_makes_keys(void **state)
+/* Each mechanism has one purpose, but for those by which keys are wrapped as data are encrypted. */
+static void only_these_wrap_derive_or_make_keys(void **state)
 {
-	CK_MECHANISM_TYPE list[64];
-	CK_ULONG count = 64;
+	static const struct {
+		CK_MECHANISM_TYPE type;
+		CK_FLAGS flags;
+		CK_ULONG min, max;
+	} making[] = {
+	    {CKM_RSA_PKCS, CKF_WRAP | CKF_UNWRAP, 2048, 8192},
+	    {CKM_RSA_PKCS_OAEP, CKF_WRAP | CKF_UNWRAP, 2048, 8192},
+	    {CKM_RSA_AES_KEY_WRAP, CKF_WRAP | CKF_UNWRAP, 2048, 8192},
+	    {CKM_AES_CBC_PAD, CKF_WRAP | CKF_UNWRAP, 16, 32},
+	    {CKM_AES_KEY_WRAP, CKF_WRAP | CKF_UNWRAP, 16, 32},
+	    {CKM_AES_KEY_WRAP_PAD, CKF_WRAP | CKF_UNWRAP, 16, 32},
+	    {CKM_AES_KEY_WRAP_KWP, CKF_WRAP | CKF_UNWRAP, 16, 32},
+	    {CKM_ECDH1_DERIVE, CKF_DERIVE, 256, 521},
+	    {CKM_ECDH1_COFACTOR_DERIVE, CKF_DERIVE, 256, 521},
+	    {CKM_RSA_PKCS_KEY_PAIR_GEN, CKF_GENERATE_KEY_PAIR, 2048, 4096},
+	    {CKM_EC_KEY_PAIR_GEN, CKF_GENERATE_KEY_PAIR, 256, 521},
+	    {CKM_AES_KEY_GEN, CKF_GENERATE, 16, 32},
+	    {CKM_GENERIC_SECRET_KEY_GEN, CKF_GENERATE, 8, 8192},
+	};
+	const CK_FLAGS makes = CKF_WRAP | CKF_UNWRAP | CKF_DERIVE | CKF_GENERATE | CKF_GENERATE_KEY_PAIR;
+	CK_MECHANISM_TYPE list[128];
+	CK_ULONG count = 128, found = 0;
 	CK_MECHANISM_INFO info;
 
 	(void)state;
+	for (size_t i = 0; i < sizeof(making) / sizeof(making[0]); i++) {
+		assert_int_equal(mechanism_info(making[i].type, &by_default, &info), CKR_OK);
+		assert_int_equal(info.flags & makes, making[i].flags);
+		assert_int_equal(info.ulMinKeySize, making[i].min);
+		assert_int_equal(info.ulMaxKeySize, making[i].max);
+	}
 	assert_int_equal(mechanism_list(&everything, list, &count), CKR_OK);
 	for (CK_ULONG i = 0; i < count; i++) {
 		assert_int_equal(mechanism_info(list[i], &everything, &info), CKR_OK);
-		assert_int_equal(
-		    info.flags & (CKF_WRAP | CKF_UNWRAP | CKF_DERIVE | CKF_GENERATE | CKF_GENERATE_KEY_PAIR), 0);
+		found += (info.flags & makes) != 0;
 	}
+	assert_int_equal(found, sizeof(making) / sizeof(making[0]));
+}
+
+static void what_secret_keys_do_is_offered_and_measured_in_bytes(void **state)
+{
+	static const CK_MECHANISM_TYPE ciphers[] = {CKM_AES_ECB, CKM_AES_CBC, CKM_AES_CBC_PAD, CKM_AES_CTR,
+	                                            CKM_AES_GCM};
+	static const CK_MECHANISM_TYPE hmacs[] = {
+	    CKM_SHA_1_HMAC,          CKM_SHA224_HMAC,        CKM_SHA256_HMAC,         CKM_SHA384_HMAC,
+	    CKM_SHA512_HMAC,         CKM_SHA_1_HMAC_GENERAL, CKM_SHA224_HMAC_GENERAL, CKM_SHA256_HMAC_GENERAL,
+	    CKM_SHA384_HMAC_GENERAL, CKM_SHA512_HMAC_GENERAL};
+	static const struct mechanism_policy nothing = {.allow_sha1 = false};
+	CK_MECHANISM_INFO info;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(ciphers) / sizeof(ciphers[0]); i++) {
+		assert_int_equal(mechanism_info(ciphers[i], &nothing, &info), CKR_OK);
+		assert_int_equal(info.flags & (CKF_ENCRYPT | CKF_DECRYPT), CKF_ENCRYPT | CKF_DECRYPT);
+		assert_int_equal(info.ulMinKeySize, 16);
+		assert_int_equal(info.ulMaxKeySize, 32);
+	}
+	for (size_t i = 0; i < sizeof(hmacs) / sizeof(hmacs[0]); i++) {
+		assert_int_equal(mechanism_info(hmacs[i], &nothing, &info), CKR_OK);
+		assert_int_equal(info.flags, CKF_SIGN | CKF_VERIFY); /* HMAC with SHA-1 is not what SHA-1 is weak in */
+		assert_int_equal(info.ulMinKeySize, 1);
+		assert_int_equal(info.ulMaxKeySize, KEY_SECRET_MAX);
+	}
+	assert_true(can(CKM_AES_CMAC, &nothing, CKF_SIGN | CKF_VERIFY));
+	assert_true(can(CKM_AES_CMAC_GENERAL, &nothing, CKF_SIGN | CKF_VERIFY));
 }
 
 static void raw_rsa_is_absent_unless_allowed(void **state)
@@ -93,18 +148,19 @@ static void pkcs1_decryption_can_be_switched_off_alone(void **state)
 
 	(void)state;
 	assert_false(can(CKM_RSA_PKCS, &off, CKF_DECRYPT));
-	assert_true(can(CKM_RSA_PKCS, &off, CKF_SIGN | CKF_VERIFY | CKF_ENCRYPT));
+	assert_false(can(CKM_RSA_PKCS, &off, CKF_UNWRAP));
+	assert_true(can(CKM_RSA_PKCS, &off, CKF_SIGN | CKF_VERIFY | CKF_ENCRYPT | CKF_WRAP));
 	assert_true(can(CKM_RSA_PKCS_OAEP, &off, CKF_DECRYPT));
 }
 
 static void the_list_counts_then_fills_and_never_overruns(void **state)
 {
-	CK_MECHANISM_TYPE list[64];
+	CK_MECHANISM_TYPE list[128];
 	CK_ULONG count = 12345, shorter;
 
 	(void)state;
 	assert_int_equal(mechanism_list(&by_default, NULL, &count), CKR_OK);
-	assert_in_range(count, 20, 63);
+	assert_in_range(count, 20, 127);
 
 	shorter = count - 1;
 	list[0] = 0xdead;
@@ -113,7 +169,7 @@ static void the_list_counts_then_fills_and_never_overruns(void **state)
 	assert_int_equal(list[0], 0xdead);
 
 	list[count] = 0xdead;
-	CK_ULONG room = 64;
+	CK_ULONG room = 128;
 	assert_int_equal(mechanism_list(&by_default, list, &room), CKR_OK);
 	assert_int_equal(room, count);
 	assert_int_equal(list[count], 0xdead);
@@ -195,7 +251,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(everything_promised_is_offered),
-	    cmocka_unit_test(nothing_wraps_derives_or_makes_keys),
+	    cmocka_unit_test(only_these_wrap_derive_or_make_keys),
+	    cmocka_unit_test(what_secret_keys_do_is_offered_and_measured_in_bytes),
 	    cmocka_unit_test(raw_rsa_is_absent_unless_allowed),
 	    cmocka_unit_test(sha1_verifies_but_signs_only_where_allowed),
 	    cmocka_unit_test(pkcs1_decryption_can_be_switched_off_alone),
