@@ -98,8 +98,8 @@ check_log() {
 # public_key LABEL : writes LABEL.pem, the public half as a token object gives it.
 # (pkcs11-tool 0.23 reads memory that it has freed when it writes an EC key, and then fails at times.)
 public_key() {
-	p11tool --provider "$module" --login --export "pkcs11:token=skr;object=$1;type=public" --outfile "$1.pem" 2>p11tool.err ||
-		{ cat p11tool.err; exit 1; }
+	p11tool --provider "$module" --login --export "pkcs11:token=skr;object=$1;type=public" 2>p11tool.err >"$1.exported" &&
+		openssl pkey -pubin -in "$1.exported" -out "$1.pem" || { cat p11tool.err; exit 1; }
 }
 
 # test_ca : makes ca.pem and ca.key once.
