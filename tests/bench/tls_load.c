@@ -5,8 +5,9 @@
  *     tls_load [-n COUNT | -s SECONDS] [-t THREADS] [-v 1.2|1.3] [-k rsa|ec] [-c CERTIFICATE.PEM] -a CA.PEM PORT
  *
  * -k chooses which of the server's two certificates is asked for; CERTIFICATE.PEM has the client's certificate and key.
- * One line tells how many handshakes there were, how many failed, how long they took, and how long the first one of
- * each server process took. Status 1 if any failed: then the first reasons are on stderr.
+ * Without -n and -s it goes on until SIGINT. One line tells how many handshakes there were, how many failed, how long
+ * they took, and how long the first one of each server process took. Status 1 if any failed: then the first reasons are
+ * on stderr.
  */
 #include "base/ossl.h"
 
@@ -19,6 +20,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +49,7 @@ static struct options {
 static SSL_CTX *ctx;
 static double begin;
 static atomic_long started, failed;
+static volatile sig_atomic_t ended;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct process {
@@ -169,15 +172,27 @@ static void handshake(struct client *c)
 		close(fd);
 }
 
+static bool more(void)
+{
+	return !ended && (options.count == 0 || atomic_fetch_add(&started, 1) < options.count) &&
+	       (options.seconds <= 0 || seconds() - begin < options.seconds);
+}
+
 static void *client_run(void *arg)
 {
-	while (options.count ? atomic_fetch_add(&started, 1) < options.count : seconds() - begin < options.seconds)
+	while (more())
 		handshake(arg);
 	return NULL;
 }
 
 /* --- all of them ---------------------------------------------------------------------------------------------------
  */
+
+static void end(int signal)
+{
+	(void)signal;
+	ended = 1;
+}
 
 static void set_up(void)
 {
@@ -280,6 +295,7 @@ int main(int argc, char **argv)
 
 	parse(argc, argv);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGINT, end);
 	if (ossl_open().failure)
 		DIE("%s", status_message());
 	set_up();

@@ -9,7 +9,7 @@
 # sources are where they are outside.
 
 # What every script that runs in the suite needs; a list that grew is installed into a chroot that is there already.
-chroot_packages_common="ca-certificates libcjson1 openssl opensc pkcs11-provider curl nginx procps python3-minimal"
+chroot_packages_common="ca-certificates libcjson1 openssl opensc gnutls-bin pkcs11-provider curl nginx procps python3-minimal"
 chroot_packages_trixie="libcurl4t64 bind9-dnsutils bind9-utils"
 chroot_packages_forky="libcurl4t64"
 
