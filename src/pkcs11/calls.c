@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "pkcs11/entry.h"
 #include "pkcs11/functions.h"
-#include "pkcs11/module.h"
 
 #include "base/ossl.h"
 #include "token/login.h"
@@ -11,39 +11,11 @@
 #include <stdio.h>
 
 /*
- * The functions of PKCS#11 2.40 that this token offers. Each checks its arguments, looks up what the handles mean, and
- * hands on; the rest is in stubs.c. What a caller gets wrong is answered before anything changes, but for an operation
- * that is active: whatever goes wrong with it, other than a buffer that is too small, ends it, so that
- * CKR_OPERATION_ACTIVE never sticks.
+ * The functions of PKCS#11 2.40 that this token offers; those of objects are in objects.c. Each checks its arguments,
+ * looks up what the handles mean, and hands on; the rest is in stubs.c. What a caller gets wrong is answered before
+ * anything changes, but for an operation that is active: whatever goes wrong with it, other than a buffer that is too
+ * small, ends it, so that CKR_OPERATION_ACTIVE never sticks.
  */
-
-#define ENTER()                                      \
-	auto_call call_ = {0};                       \
-	do {                                         \
-		CK_RV entered_ = call_enter(&call_); \
-		if (entered_ != CKR_OK)              \
-			return entered_;             \
-	} while (0)
-
-#define ENTER_TOKEN(slot_)                                \
-	ENTER();                                          \
-	struct token *const token = token_in_slot(slot_); \
-	if (!token)                                       \
-	return CKR_SLOT_ID_INVALID
-
-#define ENTER_SESSION(handle_)                        \
-	ENTER();                                      \
-	auto_session session = session_find(handle_); \
-	if (!session)                                 \
-	return CKR_SESSION_HANDLE_INVALID
-
-/* No process has that much memory: a length above it is a mistake, and must not be believed. */
-#define LENGTH_MAX ((CK_ULONG)1 << 46)
-
-static bool bad_bytes(const void *data, CK_ULONG len)
-{
-	return len > LENGTH_MAX || (!data && len > 0);
-}
 
 /* ---- library, slots, tokens ---- */
 
@@ -223,85 +195,7 @@ EXPORT CK_RV C_Logout(CK_SESSION_HANDLE handle)
 	return rv == CKR_OK ? login_out(token) : rv;
 }
 
-/* ---- objects ---- */
-
-/* Under the state lock: the object, if it may be seen. */
-static struct object *visible_object(const struct token *token, CK_OBJECT_HANDLE handle)
-{
-	struct object *object = objects_find(&token->objects, handle);
-	return object && (!object_is_private(object) || token->login.state == LOGIN_IN) ? object : NULL;
-}
-
-EXPORT CK_RV C_GetAttributeValue(CK_SESSION_HANDLE handle, CK_OBJECT_HANDLE object_handle, CK_ATTRIBUTE *template,
-                                 CK_ULONG count)
-{
-	ENTER_SESSION(handle);
-	if (!template || count == 0 || count > TEMPLATE_COUNT_MAX)
-		return CKR_ARGUMENTS_BAD;
-	login_tidy(session->token);
-	auto_state_lock lock = state_lock();
-	struct object *object = visible_object(session->token, object_handle);
-	return object ? attributes_read(&object->attributes, template, count) : CKR_OBJECT_HANDLE_INVALID;
-}
-
-/* What its attributes take: there is no other memory to speak of. */
-EXPORT CK_RV C_GetObjectSize(CK_SESSION_HANDLE handle, CK_OBJECT_HANDLE object_handle, CK_ULONG *size)
-{
-	ENTER_SESSION(handle);
-	if (!size)
-		return CKR_ARGUMENTS_BAD;
-	login_tidy(session->token);
-	auto_state_lock lock = state_lock();
-	struct object *object = visible_object(session->token, object_handle);
-	if (!object)
-		return CKR_OBJECT_HANDLE_INVALID;
-	*size = attributes_size(&object->attributes);
-	return CKR_OK;
-}
-
-static CK_RV refuse_change(CK_SESSION_HANDLE handle, CK_OBJECT_HANDLE object_handle)
-{
-	ENTER_SESSION(handle);
-	auto_state_lock lock = state_lock();
-	return visible_object(session->token, object_handle) ? CKR_ACTION_PROHIBITED : CKR_OBJECT_HANDLE_INVALID;
-}
-
-/* Token objects say CKA_MODIFIABLE, CKA_COPYABLE and CKA_DESTROYABLE false. */
-EXPORT CK_RV C_SetAttributeValue(CK_SESSION_HANDLE handle, CK_OBJECT_HANDLE object, CK_ATTRIBUTE *template,
-                                 CK_ULONG count)
-{
-	return template && count ? refuse_change(handle, object) : CKR_ARGUMENTS_BAD;
-}
-
-EXPORT CK_RV C_CopyObject(CK_SESSION_HANDLE handle, CK_OBJECT_HANDLE object, CK_ATTRIBUTE *template, CK_ULONG count,
-                          CK_OBJECT_HANDLE *ret)
-{
-	return ret && (template || !count) ? refuse_change(handle, object) : CKR_ARGUMENTS_BAD;
-}
-
-EXPORT CK_RV C_DestroyObject(CK_SESSION_HANDLE handle, CK_OBJECT_HANDLE object)
-{
-	return refuse_change(handle, object);
-}
-
-static bool asks_for_token_object(const CK_ATTRIBUTE *template, CK_ULONG count)
-{
-	for (CK_ULONG i = 0; i < count; i++)
-		if (template[i].type == CKA_TOKEN && template[i].ulValueLen == sizeof(CK_BBOOL))
-			return *(const CK_BBOOL *)template[i].pValue;
-	return false;
-}
-
-/* The token is read-only, and sessions have no objects of their own. */
-EXPORT CK_RV C_CreateObject(CK_SESSION_HANDLE handle, CK_ATTRIBUTE *template, CK_ULONG count, CK_OBJECT_HANDLE *ret)
-{
-	ENTER_SESSION(handle);
-	if (!ret || count == 0 || template_check(template, count) != CKR_OK)
-		return CKR_ARGUMENTS_BAD;
-	if (!asks_for_token_object(template, count))
-		return CKR_FUNCTION_NOT_SUPPORTED;
-	return session->read_write ? CKR_TOKEN_WRITE_PROTECTED : CKR_SESSION_READ_ONLY;
-}
+/* ---- searching ---- */
 
 EXPORT CK_RV C_FindObjectsInit(CK_SESSION_HANDLE handle, CK_ATTRIBUTE *template, CK_ULONG count)
 {
@@ -330,7 +224,7 @@ static CK_RV begin(CK_SESSION_HANDLE handle, enum operation_kind kind, const CK_
                    CK_OBJECT_HANDLE key)
 {
 	ENTER_SESSION(handle);
-	if (mechanism && bad_bytes(mechanism->pParameter, mechanism->ulParameterLen))
+	if (mechanism && bad_mechanism(mechanism))
 		return CKR_MECHANISM_PARAM_INVALID;
 	return session_begin(session, kind, mechanism, key);
 }
@@ -499,7 +393,7 @@ EXPORT CK_RV C_DigestFinal(CK_SESSION_HANDLE handle, CK_BYTE *digest, CK_ULONG *
 	return final(handle, OPERATION_DIGEST, digest, digest_len);
 }
 
-/* No key here has a value that could be digested. */
+/* No key here gives its value to be digested. */
 EXPORT CK_RV C_DigestKey(CK_SESSION_HANDLE handle, CK_OBJECT_HANDLE key)
 {
 	(void)key;

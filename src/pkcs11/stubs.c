@@ -5,7 +5,7 @@
 #include "token/session.h"
 
 /*
- * The functions of PKCS#11 2.40 that a read-only token, with keys that are made elsewhere, has no work for. A
+ * The functions of PKCS#11 2.40 that a read-only token has no work for. A
  * stranger's handle is told so first, as in any other function.
  */
 
@@ -53,16 +53,6 @@ NOT_SUPPORTED(C_DigestEncryptUpdate, (CK_BYTE * part, CK_ULONG len, CK_BYTE *out
 NOT_SUPPORTED(C_DecryptDigestUpdate, (CK_BYTE * part, CK_ULONG len, CK_BYTE *out, CK_ULONG *out_len))
 NOT_SUPPORTED(C_SignEncryptUpdate, (CK_BYTE * part, CK_ULONG len, CK_BYTE *out, CK_ULONG *out_len))
 NOT_SUPPORTED(C_DecryptVerifyUpdate, (CK_BYTE * part, CK_ULONG len, CK_BYTE *out, CK_ULONG *out_len))
-NOT_SUPPORTED(C_GenerateKey, (CK_MECHANISM * mechanism, CK_ATTRIBUTE *template, CK_ULONG count, CK_OBJECT_HANDLE *key))
-NOT_SUPPORTED(C_GenerateKeyPair, (CK_MECHANISM * mechanism, CK_ATTRIBUTE *public_template, CK_ULONG public_count,
-                                  CK_ATTRIBUTE *private_template, CK_ULONG private_count, CK_OBJECT_HANDLE *public_key,
-                                  CK_OBJECT_HANDLE *private_key))
-NOT_SUPPORTED(C_WrapKey, (CK_MECHANISM * mechanism, CK_OBJECT_HANDLE wrapping_key, CK_OBJECT_HANDLE key,
-                          CK_BYTE *wrapped, CK_ULONG *len))
-NOT_SUPPORTED(C_UnwrapKey, (CK_MECHANISM * mechanism, CK_OBJECT_HANDLE unwrapping_key, CK_BYTE *wrapped, CK_ULONG len,
-                            CK_ATTRIBUTE *template, CK_ULONG count, CK_OBJECT_HANDLE *key))
-NOT_SUPPORTED(C_DeriveKey, (CK_MECHANISM * mechanism, CK_OBJECT_HANDLE base_key, CK_ATTRIBUTE *template, CK_ULONG count,
-                            CK_OBJECT_HANDLE *key))
 
 EXPORT CK_RV C_InitToken(CK_SLOT_ID slot, CK_UTF8CHAR *pin, CK_ULONG pin_len, CK_UTF8CHAR *label)
 {

@@ -59,6 +59,44 @@ void attributes_add_secret(struct attributes *a, CK_ATTRIBUTE_TYPE type)
 		item->ulValueLen = SECRET;
 }
 
+static CK_ATTRIBUTE *find_own(struct attributes *a, CK_ATTRIBUTE_TYPE type)
+{
+	for (CK_ULONG i = 0; i < a->count; i++)
+		if (a->item[i].type == type)
+			return &a->item[i];
+	return NULL;
+}
+
+void attributes_set(struct attributes *a, CK_ATTRIBUTE_TYPE type, const void *value, size_t len)
+{
+	CK_ATTRIBUTE *item = a->failed ? NULL : find_own(a, type);
+
+	if (!item) {
+		attributes_add(a, type, value, len);
+		return;
+	}
+	free(item->pValue);
+	item->pValue = len ? malloc(len) : NULL;
+	item->ulValueLen = item->pValue ? len : 0;
+	a->failed = len > 0 && !item->pValue;
+	if (item->pValue)
+		memcpy(item->pValue, value, len);
+}
+
+struct attributes attributes_copy(const struct attributes *a)
+{
+	struct attributes copy = {0};
+
+	for (CK_ULONG i = 0; i < a->count; i++) {
+		const CK_ATTRIBUTE *item = &a->item[i];
+		if (item->ulValueLen == SECRET)
+			attributes_add_secret(&copy, item->type);
+		else
+			attributes_add(&copy, item->type, item->pValue, item->ulValueLen);
+	}
+	return copy;
+}
+
 void attributes_free(struct attributes *a)
 {
 	for (CK_ULONG i = 0; i < a->count; i++)
@@ -79,6 +117,18 @@ const CK_ATTRIBUTE *attributes_get(const struct attributes *a, CK_ATTRIBUTE_TYPE
 {
 	const CK_ATTRIBUTE *item = find(a, type);
 	return item && item->ulValueLen != SECRET ? item : NULL;
+}
+
+bool attributes_flag(const struct attributes *a, CK_ATTRIBUTE_TYPE type)
+{
+	const CK_ATTRIBUTE *item = attributes_get(a, type);
+	return item && item->ulValueLen == sizeof(CK_BBOOL) && *(const CK_BBOOL *)item->pValue;
+}
+
+bool attributes_is_secret(const struct attributes *a, CK_ATTRIBUTE_TYPE type)
+{
+	const CK_ATTRIBUTE *item = find(a, type);
+	return item && item->ulValueLen == SECRET;
 }
 
 CK_ULONG attributes_size(const struct attributes *a)
@@ -104,21 +154,26 @@ bool attributes_match(const struct attributes *a, const CK_ATTRIBUTE *template, 
 }
 
 /* PKCS#11 2.40 section 5.7, C_GetAttributeValue, cases 1 to 5. */
-static CK_RV read_one(const struct attributes *a, CK_ATTRIBUTE *want)
+CK_RV attributes_read_one(const struct attributes *a, CK_ATTRIBUTE *want)
 {
 	const CK_ATTRIBUTE *item = find(a, want->type);
+
+	if (item && item->ulValueLen != SECRET)
+		return attribute_answer(want, item->pValue, item->ulValueLen);
+	want->ulValueLen = CK_UNAVAILABLE_INFORMATION;
+	return item ? CKR_ATTRIBUTE_SENSITIVE : CKR_ATTRIBUTE_TYPE_INVALID;
+}
+
+CK_RV attribute_answer(CK_ATTRIBUTE *want, const void *value, size_t len)
+{
 	CK_ULONG room = want->ulValueLen;
 
 	want->ulValueLen = CK_UNAVAILABLE_INFORMATION;
-	if (!item)
-		return CKR_ATTRIBUTE_TYPE_INVALID;
-	if (item->ulValueLen == SECRET)
-		return CKR_ATTRIBUTE_SENSITIVE;
-	if (want->pValue && room < item->ulValueLen)
+	if (want->pValue && room < len)
 		return CKR_BUFFER_TOO_SMALL;
-	if (want->pValue && item->ulValueLen)
-		memcpy(want->pValue, item->pValue, item->ulValueLen);
-	want->ulValueLen = item->ulValueLen;
+	if (want->pValue && len)
+		memcpy(want->pValue, value, len);
+	want->ulValueLen = len;
 	return CKR_OK;
 }
 
@@ -127,7 +182,7 @@ CK_RV attributes_read(const struct attributes *a, CK_ATTRIBUTE *template, CK_ULO
 	CK_RV first = CKR_OK;
 
 	for (CK_ULONG i = 0; i < count; i++) {
-		CK_RV rv = read_one(a, &template[i]);
+		CK_RV rv = attributes_read_one(a, &template[i]);
 		if (first == CKR_OK)
 			first = rv;
 	}
@@ -142,4 +197,28 @@ CK_RV template_check(const CK_ATTRIBUTE *template, CK_ULONG count)
 		if (template[i].ulValueLen > TEMPLATE_VALUE_MAX || (!template[i].pValue && template[i].ulValueLen > 0))
 			return CKR_ARGUMENTS_BAD;
 	return CKR_OK;
+}
+
+const CK_ATTRIBUTE *template_get(const CK_ATTRIBUTE *template, CK_ULONG count, CK_ATTRIBUTE_TYPE type)
+{
+	for (CK_ULONG i = 0; i < count; i++)
+		if (template[i].type == type)
+			return &template[i];
+	return NULL;
+}
+
+bool template_bool(const CK_ATTRIBUTE *template, CK_ULONG count, CK_ATTRIBUTE_TYPE type, bool otherwise)
+{
+	const CK_ATTRIBUTE *item = template_get(template, count, type);
+	return item ? *(const CK_BBOOL *)item->pValue : otherwise;
+}
+
+CK_ULONG template_ulong(const CK_ATTRIBUTE *template, CK_ULONG count, CK_ATTRIBUTE_TYPE type, CK_ULONG otherwise)
+{
+	const CK_ATTRIBUTE *item = template_get(template, count, type);
+	CK_ULONG value = otherwise;
+
+	if (item)
+		memcpy(&value, item->pValue, sizeof(value)); /* callers' structs may be packed */
+	return value;
 }

@@ -204,9 +204,8 @@ static skr_status add_released(const struct token *token, const struct released_
 	struct object *object;
 
 	if (!released->key) {
-		log_line(LOG_LEVEL_WARNING, "token %s: key %s is symmetric, which is not offered",
-		         token->settings->label, released->kid);
-		return OK;
+		TRY(object_of_released_secret(token->serial, released, &object));
+		return objects_add(list, object);
 	}
 	TRY(public_half_of(released->key, &half));
 	struct object *certificate = objects_with_id(&token->objects, CKO_CERTIFICATE, half.id, sizeof(half.id));
@@ -531,34 +530,20 @@ bool login_is_in(struct token *token)
 	return token->login.state == LOGIN_IN;
 }
 
-static CK_RV key_of(struct object *object, bool private, struct key **ret)
+static bool is_for_users(CK_OBJECT_CLASS class)
 {
-	struct key *key = object->key;
-
-	if (object->class != CKO_PRIVATE_KEY && object->class != CKO_PUBLIC_KEY)
-		return CKR_KEY_HANDLE_INVALID;
-	if (object_is_private(object) != private)
-		return CKR_KEY_FUNCTION_NOT_PERMITTED;
-	if (!private) {
-		CK_RV rv = object_public_key(object, &key);
-		if (rv != CKR_OK)
-			return rv;
-	}
-	*ret = key_hold(key);
-	return CKR_OK;
+	return class == CKO_PRIVATE_KEY || class == CKO_SECRET_KEY;
 }
 
-CK_RV login_key(struct token *token, CK_OBJECT_HANDLE handle, bool private, struct key **ret)
+CK_RV login_key(struct token *token, CK_OBJECT_HANDLE handle, CK_MECHANISM_TYPE mechanism, struct key_view *ret)
 {
 	bool in = login_is_in(token);
 	auto_state_lock lock = state_lock();
 	struct object *object = objects_find(&token->objects, handle);
 
-	if (!in && handle_class(handle) == CKO_PRIVATE_KEY)
+	if (!in && is_for_users(handle_class(handle)))
 		return CKR_USER_NOT_LOGGED_IN;
-	if (!object)
-		return CKR_KEY_HANDLE_INVALID;
-	return key_of(object, private, ret);
+	return object ? object_key_view(object, mechanism, ret) : CKR_KEY_HANDLE_INVALID;
 }
 
 void login_last_failure(struct token *token, struct status_record *ret)

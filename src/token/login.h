@@ -54,10 +54,10 @@ void login_erase_keys(struct token *token);
 bool login_is_in(struct token *token);
 
 /*
- * The key behind a handle, held for the caller. CKR_KEY_HANDLE_INVALID; CKR_USER_NOT_LOGGED_IN for a private key's
- * handle while nobody is logged in; CKR_KEY_FUNCTION_NOT_PERMITTED for the other half.
+ * The key behind a token object's handle. CKR_KEY_HANDLE_INVALID; CKR_USER_NOT_LOGGED_IN for a private or secret key's
+ * handle while nobody is logged in; as object_key_view.
  */
-CK_RV login_key(struct token *token, CK_OBJECT_HANDLE handle, bool private, struct key **ret);
+CK_RV login_key(struct token *token, CK_OBJECT_HANDLE handle, CK_MECHANISM_TYPE mechanism, struct key_view *ret);
 
 /* The answer of PKCS#11 to a failure of ours (failure-matrix section 1). */
 CK_RV status_rv(skr_status status);

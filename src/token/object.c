@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "token/object.h"
 
+#include "token/rules.h"
+
 #include <skr_pkcs11.h>
 
 #include <openssl/asn1.h>
 #include <openssl/core_names.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* PKCS#11 3.0; older headers do not have it. A printable name of the object, the same in every process. */
-#ifndef CKA_UNIQUE_ID
-#define CKA_UNIQUE_ID 0x4UL
-#endif
 
 /* PKCS#11 2.40 section 4.6.2, CKA_CERTIFICATE_CATEGORY. */
 #define CATEGORY_TOKEN_USER 1UL
@@ -147,14 +144,13 @@ static void add_ec_numbers(struct attributes *a, const struct public_half *half)
 	attributes_add(a, CKA_EC_POINT, der.data, (size_t)der.len);
 }
 
-static void add_public_numbers(struct attributes *a, const EVP_PKEY *pkey, const struct public_half *half)
+void attributes_add_public_half(struct attributes *a, const EVP_PKEY *pkey, const struct public_half *half)
 {
 	if (EVP_PKEY_is_a(pkey, "RSA"))
 		add_rsa_numbers(a, pkey);
 	else
 		add_ec_numbers(a, half);
 	attributes_add(a, CKA_PUBLIC_KEY_INFO, half->spki, half->spki_len);
-	attributes_add(a, CKA_SKR_PUBLIC_KEY_HASH, half->sha256, sizeof(half->sha256));
 }
 
 static void add_storage(struct attributes *a, const struct object *object, const char *label)
@@ -175,19 +171,25 @@ static void add_storage(struct attributes *a, const struct object *object, const
 	attributes_add_bool(a, CKA_DESTROYABLE, false);
 }
 
-static void add_key(struct attributes *a, const EVP_PKEY *pkey, const struct public_half *half,
-                    const CK_ATTRIBUTE *subject, const char *kid)
+static void add_any_key(struct attributes *a, CK_KEY_TYPE type, const uint8_t id[20])
 {
-	attributes_add_ulong(a, CKA_KEY_TYPE, EVP_PKEY_is_a(pkey, "RSA") ? CKK_RSA : CKK_EC);
-	attributes_add(a, CKA_ID, half->id, sizeof(half->id));
+	attributes_add_ulong(a, CKA_KEY_TYPE, type);
+	attributes_add(a, CKA_ID, id, 20);
 	attributes_add(a, CKA_START_DATE, NULL, 0);
 	attributes_add(a, CKA_END_DATE, NULL, 0);
 	attributes_add_bool(a, CKA_LOCAL, false);
 	attributes_add_ulong(a, CKA_KEY_GEN_MECHANISM, CK_UNAVAILABLE_INFORMATION);
+}
+
+static void add_key(struct attributes *a, const EVP_PKEY *pkey, const struct public_half *half,
+                    const CK_ATTRIBUTE *subject, const char *kid)
+{
+	add_any_key(a, EVP_PKEY_is_a(pkey, "RSA") ? CKK_RSA : CKK_EC, half->id);
 	attributes_add(a, CKA_SUBJECT, subject ? subject->pValue : NULL, subject ? subject->ulValueLen : 0);
 	if (kid)
 		attributes_add_text(a, CKA_SKR_KEY_ID, kid);
-	add_public_numbers(a, pkey, half);
+	attributes_add_public_half(a, pkey, half);
+	attributes_add(a, CKA_SKR_PUBLIC_KEY_HASH, half->sha256, sizeof(half->sha256));
 }
 
 /* ---- making objects ---- */
@@ -215,7 +217,7 @@ CK_OBJECT_CLASS handle_class(CK_OBJECT_HANDLE handle)
 
 bool object_is_private(const struct object *object)
 {
-	return object->class == CKO_PRIVATE_KEY || object->class == CKO_SECRET_KEY;
+	return object->is_private;
 }
 
 static void object_done(struct object **object)
@@ -241,6 +243,7 @@ static skr_status object_start(const char *token, CK_OBJECT_CLASS class, const c
 	if (!object)
 		return FAIL(14, "an object of the token");
 	object->class = class;
+	object->is_private = class == CKO_PRIVATE_KEY || class == CKO_SECRET_KEY;
 	TRY(handle_of(token, class, label, value, len, &object->handle));
 	add_storage(&object->attributes, object, label);
 	*ret = TAKE(object);
@@ -288,7 +291,7 @@ static void add_serial(struct attributes *a, const X509 *certificate)
 		a->failed = true;
 }
 
-static void add_certificate(struct attributes *a, const X509 *certificate, bool is_authority)
+void attributes_add_certificate(struct attributes *a, const X509 *certificate, bool is_authority)
 {
 	attributes_add_ulong(a, CKA_CERTIFICATE_TYPE, CKC_X_509);
 	attributes_add_ulong(a, CKA_CERTIFICATE_CATEGORY, is_authority ? CATEGORY_AUTHORITY : CATEGORY_TOKEN_USER);
@@ -324,7 +327,7 @@ skr_status object_of_certificate(const char *token, X509 *certificate, const cha
 	TRY(object_start(token, CKO_CERTIFICATE, label, der.data, (size_t)der.len, &object));
 
 	struct attributes *a = &object->attributes;
-	add_certificate(a, certificate, is_authority);
+	attributes_add_certificate(a, certificate, is_authority);
 	attributes_add(a, CKA_VALUE, der.data, (size_t)der.len);
 	attributes_add(a, CKA_CHECK_VALUE, digest, 3);
 	attributes_add(a, CKA_ID, half.id, sizeof(half.id));
@@ -348,11 +351,7 @@ skr_status object_of_public_key(const char *token, EVP_PKEY *pkey, const char *l
 
 	struct attributes *a = &object->attributes;
 	add_key(a, pkey, &half, subject, kid);
-	attributes_add_bool(a, CKA_ENCRYPT, EVP_PKEY_is_a(pkey, "RSA"));
-	attributes_add_bool(a, CKA_VERIFY, true);
-	attributes_add_bool(a, CKA_VERIFY_RECOVER, false);
-	attributes_add_bool(a, CKA_WRAP, false);
-	attributes_add_bool(a, CKA_DERIVE, false);
+	attributes_add_uses(a, CKO_PUBLIC_KEY, KEY_USE_VERIFY | (EVP_PKEY_is_a(pkey, "RSA") ? KEY_USE_ENCRYPT : 0));
 	attributes_add_bool(a, CKA_TRUSTED, false);
 	return object_finish(&object, ret);
 }
@@ -365,15 +364,14 @@ static void add_protection(struct attributes *a)
 	attributes_add_bool(a, CKA_ALWAYS_SENSITIVE, false);
 	attributes_add_bool(a, CKA_NEVER_EXTRACTABLE, false);
 	attributes_add_bool(a, CKA_WRAP_WITH_TRUSTED, false);
-	attributes_add_bool(a, CKA_ALWAYS_AUTHENTICATE, false);
 }
 
-static void add_secrets(struct attributes *a, const EVP_PKEY *pkey)
+void attributes_add_secret_names(struct attributes *a, CK_KEY_TYPE type)
 {
 	static const CK_ATTRIBUTE_TYPE rsa[] = {CKA_PRIVATE_EXPONENT, CKA_PRIME_1,    CKA_PRIME_2,
 	                                        CKA_EXPONENT_1,       CKA_EXPONENT_2, CKA_COEFFICIENT};
 
-	if (!EVP_PKEY_is_a(pkey, "RSA")) {
+	if (type != CKK_RSA) {
 		attributes_add_secret(a, CKA_VALUE);
 		return;
 	}
@@ -381,13 +379,38 @@ static void add_secrets(struct attributes *a, const EVP_PKEY *pkey)
 		attributes_add_secret(a, rsa[i]);
 }
 
-static void add_uses(struct attributes *a, unsigned uses)
+static void add_public_uses(struct attributes *a, unsigned uses)
 {
-	attributes_add_bool(a, CKA_SIGN, uses & KEY_USE_SIGN);
-	attributes_add_bool(a, CKA_SIGN_RECOVER, false);
+	attributes_add_bool(a, CKA_ENCRYPT, uses & KEY_USE_ENCRYPT);
+	attributes_add_bool(a, CKA_VERIFY, uses & KEY_USE_VERIFY);
+	attributes_add_bool(a, CKA_WRAP, uses & KEY_USE_WRAP);
+}
+
+static void add_private_uses(struct attributes *a, unsigned uses)
+{
 	attributes_add_bool(a, CKA_DECRYPT, uses & KEY_USE_DECRYPT);
+	attributes_add_bool(a, CKA_SIGN, uses & KEY_USE_SIGN);
 	attributes_add_bool(a, CKA_UNWRAP, uses & KEY_USE_UNWRAP);
+}
+
+void attributes_add_uses(struct attributes *a, CK_OBJECT_CLASS class, unsigned uses)
+{
+	if (class != CKO_PRIVATE_KEY)
+		add_public_uses(a, uses);
+	if (class != CKO_PUBLIC_KEY)
+		add_private_uses(a, uses);
+	if (class == CKO_PUBLIC_KEY)
+		attributes_add_bool(a, CKA_VERIFY_RECOVER, false);
+	if (class == CKO_PRIVATE_KEY)
+		attributes_add_bool(a, CKA_SIGN_RECOVER, false);
+	if (class == CKO_PRIVATE_KEY)
+		attributes_add_bool(a, CKA_ALWAYS_AUTHENTICATE, false);
 	attributes_add_bool(a, CKA_DERIVE, uses & KEY_USE_DERIVE);
+}
+
+static skr_status unusable(const struct released_key *released, CK_RV rv)
+{
+	return FAIL(rv == CKR_HOST_MEMORY ? 14 : 341, "key %s: not usable (CKR 0x%lx)", released->kid, rv);
 }
 
 skr_status object_of_released_key(const char *token, const struct released_key *released, const CK_ATTRIBUTE *subject,
@@ -404,13 +427,61 @@ skr_status object_of_released_key(const char *token, const struct released_key *
 	struct attributes *a = &object->attributes;
 	add_key(a, released->key, &half, subject, released->kid);
 	add_protection(a);
-	add_uses(a, released->ops);
-	add_secrets(a, released->key);
+	unsigned uses = rules_separated(released->ops);
+	attributes_add_uses(a, CKO_PRIVATE_KEY, uses);
 
 	EVP_PKEY_up_ref(released->key);
-	CK_RV rv = key_new(released->key, true, released->ops, &object->key);
+	CK_RV rv = key_new(released->key, true, uses, &object->key);
 	if (rv != CKR_OK)
-		return FAIL(rv == CKR_HOST_MEMORY ? 14 : 341, "key %s: not usable (CKR 0x%lx)", released->kid, rv);
+		return unusable(released, rv);
+	attributes_add_secret_names(a, key_type(object->key));
+	return object_finish(&object, ret);
+}
+
+/* What signs and does nothing else is a key for HMAC, and so is what has no length of AES. */
+static CK_KEY_TYPE secret_type(unsigned uses, size_t len)
+{
+	bool signs_only = !(uses & ~(unsigned)(KEY_USE_SIGN | KEY_USE_VERIFY));
+	bool fits = len == 16 || len == 24 || len == 32;
+
+	return fits && !signs_only ? CKK_AES : CKK_GENERIC_SECRET;
+}
+
+/* A function of the configuration alone, the same for every version: there is no public half to make an id of. */
+static skr_status secret_id(const struct released_key *released, uint8_t ret[20])
+{
+	auto_buf address = BUF(1024);
+
+	TRY(buf_printf(&address, "https://%s/keys/%s", released->config->host, released->config->name));
+	return sha1(address.data, address.len, ret);
+}
+
+skr_status object_of_released_secret(const char *token, const struct released_key *released, struct object **ret)
+{
+	auto_object *object = NULL;
+	unsigned uses = rules_separated(released->ops);
+	CK_BYTE id[20], check[3];
+
+	TRY(secret_id(released, id));
+	TRY(object_start(token, CKO_SECRET_KEY, released->config->label, released->kid, strlen(released->kid),
+	                 &object));
+	object->released = true;
+	CK_RV rv = key_new_secret(released->secret.data, released->secret.len, secret_type(uses, released->secret.len),
+	                          uses, &object->key);
+	if (rv == CKR_OK)
+		rv = key_check_value(object->key, check);
+	if (rv != CKR_OK)
+		return unusable(released, rv);
+
+	struct attributes *a = &object->attributes;
+	add_any_key(a, key_type(object->key), id);
+	attributes_add_text(a, CKA_SKR_KEY_ID, released->kid);
+	attributes_add_ulong(a, CKA_VALUE_LEN, released->secret.len);
+	attributes_add(a, CKA_CHECK_VALUE, check, sizeof(check));
+	attributes_add_bool(a, CKA_TRUSTED, false);
+	add_protection(a);
+	attributes_add_uses(a, CKO_SECRET_KEY, uses);
+	attributes_add_secret_names(a, key_type(object->key));
 	return object_finish(&object, ret);
 }
 
@@ -430,6 +501,123 @@ CK_RV object_public_key(struct object *object, struct key **ret)
 			return rv;
 	}
 	*ret = object->key;
+	return CKR_OK;
+}
+
+/* ---- what is asked of an object ---- */
+
+static const char *rsa_component(CK_ATTRIBUTE_TYPE type)
+{
+	switch (type) {
+	case CKA_PRIVATE_EXPONENT:
+		return OSSL_PKEY_PARAM_RSA_D;
+	case CKA_PRIME_1:
+		return OSSL_PKEY_PARAM_RSA_FACTOR1;
+	case CKA_PRIME_2:
+		return OSSL_PKEY_PARAM_RSA_FACTOR2;
+	case CKA_EXPONENT_1:
+		return OSSL_PKEY_PARAM_RSA_EXPONENT1;
+	case CKA_EXPONENT_2:
+		return OSSL_PKEY_PARAM_RSA_EXPONENT2;
+	default:
+		return OSSL_PKEY_PARAM_RSA_COEFFICIENT1;
+	}
+}
+
+static CK_RV read_number(const struct key *key, CK_ATTRIBUTE *want)
+{
+	bool rsa = key_type(key) == CKK_RSA;
+	BIGNUM *number = NULL;
+	auto_buf bytes = BUF(2048);
+	uint8_t *place;
+
+	if (!EVP_PKEY_get_bn_param(key_pkey(key), rsa ? rsa_component(want->type) : OSSL_PKEY_PARAM_PRIV_KEY,
+	                           &number)) {
+		ossl_fail(599, "a number of a session key");
+		want->ulValueLen = CK_UNAVAILABLE_INFORMATION;
+		return CKR_ATTRIBUTE_TYPE_INVALID; /* an RSA key may have come without its primes */
+	}
+	int len = rsa ? BN_num_bytes(number) : (int)key_size(key);
+	CK_RV rv = CKR_HOST_MEMORY;
+	if (!buf_reserve(&bytes, (size_t)len, &place).failure && BN_bn2binpad(number, place, len) == len)
+		rv = attribute_answer(want, place, (size_t)len);
+	OPENSSL_cleanse(bytes.data, bytes.room);
+	BN_clear_free(number);
+	return rv;
+}
+
+static CK_RV read_secret(const struct key *key, CK_ATTRIBUTE *want)
+{
+	auto_buf value = BUF(KEY_SECRET_MAX);
+
+	if (!key_is_secret(key))
+		return read_number(key, want);
+	CK_RV rv = key_value(key, &value);
+	return rv == CKR_OK ? attribute_answer(want, value.data, value.len) : rv;
+}
+
+/* Two witnesses: the attributes, and the key itself. */
+static bool is_open(const struct object *object)
+{
+	return object->key && key_uses(object->key) & KEY_USE_LEAVE &&
+	       attributes_flag(&object->attributes, CKA_EXTRACTABLE) &&
+	       !attributes_flag(&object->attributes, CKA_SENSITIVE) && !attributes_flag(&object->attributes, CKA_TOKEN);
+}
+
+CK_RV object_read(const struct object *object, CK_ATTRIBUTE *template, CK_ULONG count)
+{
+	bool open = is_open(object);
+	CK_RV first = CKR_OK;
+
+	for (CK_ULONG i = 0; i < count; i++) {
+		bool secret = open && attributes_is_secret(&object->attributes, template[i].type);
+		CK_RV rv = secret ? read_secret(object->key, &template[i])
+		                  : attributes_read_one(&object->attributes, &template[i]);
+		if (first == CKR_OK)
+			first = rv;
+	}
+	return first;
+}
+
+static bool allows(const struct attributes *a, CK_MECHANISM_TYPE mechanism)
+{
+	const CK_ATTRIBUTE *list = attributes_get(a, CKA_ALLOWED_MECHANISMS);
+	const CK_MECHANISM_TYPE *allowed = list ? list->pValue : NULL;
+
+	if (!list || list->ulValueLen == 0 || mechanism == ANY_MECHANISM)
+		return true;
+	for (CK_ULONG i = 0; i < list->ulValueLen / sizeof(*allowed); i++)
+		if (allowed[i] == mechanism)
+			return true;
+	return false;
+}
+
+CK_RV object_key_view(struct object *object, CK_MECHANISM_TYPE mechanism, struct key_view *ret)
+{
+	const struct attributes *a = &object->attributes;
+	struct key *key = object->key;
+	CK_RV rv = CKR_OK;
+
+	if (object->class != CKO_PRIVATE_KEY && object->class != CKO_PUBLIC_KEY && object->class != CKO_SECRET_KEY)
+		return CKR_KEY_HANDLE_INVALID;
+	if (!allows(a, mechanism))
+		return CKR_MECHANISM_INVALID;
+	if (object->class == CKO_PUBLIC_KEY)
+		rv = object_public_key(object, &key);
+	if (rv != CKR_OK)
+		return rv;
+	*ret = (struct key_view){
+	    .key = key_hold(key),
+	    .class = object->class,
+	    .type = key_type(key),
+	    .of_token = attributes_flag(a, CKA_TOKEN),
+	    .is_private = object->is_private,
+	    .sensitive = attributes_flag(a, CKA_SENSITIVE),
+	    .extractable = attributes_flag(a, CKA_EXTRACTABLE),
+	    .always_sensitive = attributes_flag(a, CKA_ALWAYS_SENSITIVE),
+	    .never_extractable = attributes_flag(a, CKA_NEVER_EXTRACTABLE),
+	    .wrap_with_trusted = attributes_flag(a, CKA_WRAP_WITH_TRUSTED),
+	};
 	return CKR_OK;
 }
 
@@ -506,6 +694,17 @@ skr_status objects_replace(struct objects *list, bool (*which)(const struct obje
 	}
 	incoming.count = 0;
 	return OK;
+}
+
+void objects_drop(struct objects *list, const struct object *object)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		if (list->item[i] != object)
+			continue;
+		object_free(list->item[i]);
+		list->item[i] = list->item[--list->count];
+		return;
+	}
 }
 
 void objects_free(struct objects *list)

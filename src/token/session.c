@@ -46,6 +46,7 @@ static void session_empty(struct session *session)
 		operation_free(TAKE(session->spare[kind]));
 	}
 	search_free(&session->search);
+	objects_free(&session->own);
 }
 
 /* The session's lock is held. The token loses its login with its last session (PKCS#11 2.40 section 5.6,
@@ -88,19 +89,16 @@ void sessions_close_all(struct token *token)
 	}
 }
 
-static bool uses_private_key(enum operation_kind kind)
-{
-	return kind == OPERATION_SIGN || kind == OPERATION_DECRYPT;
-}
-
 static void forget_private(struct session *session)
 {
+	auto_objects removed = {0};
+
 	for (int kind = 0; kind < OPERATION_KINDS; kind++) {
-		if (!uses_private_key(kind))
-			continue;
-		operation_free(TAKE(session->active[kind]));
+		if (session->uses_private[kind])
+			operation_free(TAKE(session->active[kind]));
 		operation_free(TAKE(session->spare[kind]));
 	}
+	objects_remove(&session->own, object_is_private, &removed);
 }
 
 /* Keeps keys that were erased from living on in this session. */
@@ -111,6 +109,14 @@ static void session_refresh(struct session *session)
 	if (session->epoch != epoch)
 		forget_private(session);
 	session->epoch = epoch;
+}
+
+bool session_logged_in(struct session *session)
+{
+	bool in = login_is_in(session->token);
+
+	session_refresh(session);
+	return in;
 }
 
 void sessions_forget_private(struct token *token)
@@ -216,8 +222,7 @@ CK_RV session_open(struct token *token, CK_FLAGS flags, CK_SESSION_HANDLE *ret)
 
 CK_RV session_info(struct session *session, CK_SESSION_INFO *info)
 {
-	bool in = login_is_in(session->token);
-	session_refresh(session);
+	bool in = session_logged_in(session);
 
 	*info = (CK_SESSION_INFO){.slotID = session->token->slot, .flags = CKF_SERIAL_SESSION};
 	if (session->read_write)
@@ -231,24 +236,31 @@ CK_RV session_info(struct session *session, CK_SESSION_INFO *info)
 
 /* ---- searching ---- */
 
+static void search_list(struct search *search, const struct objects *list, bool private_too,
+                        const CK_ATTRIBUTE *template, CK_ULONG count)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		const struct object *object = list->item[i];
+		if ((private_too || !object_is_private(object)) &&
+		    attributes_match(&object->attributes, template, count))
+			search->found[search->count++] = object->handle;
+	}
+}
+
 CK_RV search_begin(struct session *session, const CK_ATTRIBUTE *template, CK_ULONG count)
 {
 	struct token *token = session->token;
 
 	if (session->search.active)
 		return CKR_OPERATION_ACTIVE;
-	bool in = login_is_in(token);
-	session_refresh(session);
+	bool in = session_logged_in(session);
 	auto_state_lock lock = state_lock();
-	CK_OBJECT_HANDLE *found = calloc(token->objects.count + 1, sizeof(*found));
+	CK_OBJECT_HANDLE *found = calloc(token->objects.count + session->own.count + 1, sizeof(*found));
 	if (!found)
 		return CKR_HOST_MEMORY;
 	struct search search = {.active = true, .found = found};
-	for (size_t i = 0; i < token->objects.count; i++) {
-		const struct object *object = token->objects.item[i];
-		if ((in || !object_is_private(object)) && attributes_match(&object->attributes, template, count))
-			found[search.count++] = object->handle;
-	}
+	search_list(&search, &token->objects, in, template, count);
+	search_list(&search, &session->own, true, template, count);
 	session->search = search;
 	return CKR_OK;
 }
@@ -299,10 +311,24 @@ CK_RV session_ended(struct session *session, enum operation_kind kind, CK_RV rv,
 	return rv;
 }
 
+CK_RV session_key(struct session *session, CK_OBJECT_HANDLE handle, CK_MECHANISM_TYPE mechanism, struct key_view *ret)
+{
+	session_logged_in(session);
+	struct object *own = objects_find(&session->own, handle);
+	return own ? object_key_view(own, mechanism, ret) : login_key(session->token, handle, mechanism, ret);
+}
+
+/* Which half of a pair it is for; a secret key is both. */
+static bool is_other_half(enum operation_kind kind, CK_OBJECT_CLASS class)
+{
+	bool private = kind == OPERATION_SIGN || kind == OPERATION_DECRYPT;
+	return class == (private ? CKO_PUBLIC_KEY : CKO_PRIVATE_KEY);
+}
+
 CK_RV session_begin(struct session *session, enum operation_kind kind, const CK_MECHANISM *mechanism,
                     CK_OBJECT_HANDLE handle)
 {
-	struct key *key = NULL;
+	auto_key_view view = {0};
 
 	if (!mechanism) {
 		operation_free(TAKE(session->active[kind]));
@@ -311,13 +337,13 @@ CK_RV session_begin(struct session *session, enum operation_kind kind, const CK_
 	if (session->active[kind])
 		return CKR_OPERATION_ACTIVE;
 	if (kind != OPERATION_DIGEST) {
-		CK_RV rv = login_key(session->token, handle, uses_private_key(kind), &key);
-		session_refresh(session);
+		CK_RV rv = session_key(session, handle, mechanism->mechanism, &view);
 		if (rv != CKR_OK)
 			return rv;
+		if (is_other_half(kind, view.class))
+			return CKR_KEY_FUNCTION_NOT_PERMITTED;
 	}
-	CK_RV rv = operation_begin(kind, mechanism, key, &session->token->policy, &session->spare[kind],
-	                           &session->active[kind]);
-	key_drop(key);
-	return rv;
+	session->uses_private[kind] = view.is_private;
+	return operation_begin(kind, mechanism, view.key, &session->token->policy, &session->spare[kind],
+	                       &session->active[kind]);
 }

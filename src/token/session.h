@@ -26,7 +26,9 @@ struct session {
 	CK_SESSION_HANDLE handle; /* 0: closed */
 	struct token *token;
 	bool read_write;
+	struct objects own; /* its session objects; nobody else sees them, and they end with it */
 	struct operation *active[OPERATION_KINDS];
+	bool uses_private[OPERATION_KINDS];       /* the active one has the key of a private object */
 	struct operation *spare[OPERATION_KINDS]; /* the last finished one: saves the set-up when the next is alike */
 	unsigned long epoch;                      /* of the token's keys, when this session last looked */
 	struct search search;
@@ -47,10 +49,20 @@ static inline void session_release(struct session *const *session)
 }
 #define auto_session __attribute__((cleanup(session_release))) struct session *const
 
+/*
+ * Looks whether a user is logged in, and drops what the session keeps of keys that were erased: private session objects
+ * and what uses them. First thing before a handle is looked up.
+ */
+bool session_logged_in(struct session *session);
+
+/* The key behind a handle, of the session or its token; as login_key. */
+CK_RV session_key(struct session *session, CK_OBJECT_HANDLE handle, CK_MECHANISM_TYPE mechanism, struct key_view *ret);
+
 CK_RV session_info(struct session *session, CK_SESSION_INFO *info);
 
 /*
- * In every session of the token: operations that use a private key end, since the keys are erased. A session that
+ * In every session of the token: operations that use a private key end, since the keys are erased, and private session
+ * objects are no more. A session that
  * another thread works in, or whose lock the caller holds, sees to it by itself when its call ends.
  */
 void sessions_forget_private(struct token *token);

@@ -1116,7 +1116,6 @@ static void the_rest_answers_as_a_read_only_token_does(void **state)
 	(void)state;
 	CK_BYTE bytes[64] = {0};
 	CK_ULONG len = sizeof(bytes);
-	CK_OBJECT_HANDLE object;
 	CK_MECHANISM mechanism = {CKM_RSA_PKCS_KEY_PAIR_GEN, NULL, 0};
 	CK_SLOT_ID slot;
 
@@ -1131,11 +1130,6 @@ static void the_rest_answers_as_a_read_only_token_does(void **state)
 	assert_rv(p11->C_GetOperationState(s, bytes, &len), CKR_FUNCTION_NOT_SUPPORTED);
 	assert_rv(p11->C_SignRecoverInit(s, &mechanism, 1), CKR_FUNCTION_NOT_SUPPORTED);
 	assert_rv(p11->C_DigestEncryptUpdate(s, bytes, 1, bytes, &len), CKR_FUNCTION_NOT_SUPPORTED);
-	assert_rv(p11->C_GenerateKey(s, &mechanism, NULL, 0, &object), CKR_FUNCTION_NOT_SUPPORTED);
-	assert_rv(p11->C_GenerateKeyPair(s, &mechanism, NULL, 0, NULL, 0, &object, &object),
-	          CKR_FUNCTION_NOT_SUPPORTED);
-	assert_rv(p11->C_WrapKey(s, &mechanism, 1, 1, bytes, &len), CKR_FUNCTION_NOT_SUPPORTED);
-	assert_rv(p11->C_DeriveKey(s, &mechanism, 1, NULL, 0, &object), CKR_FUNCTION_NOT_SUPPORTED);
 	assert_rv(p11->C_GetFunctionStatus(s), CKR_FUNCTION_NOT_PARALLEL);
 	assert_rv(p11->C_CancelFunction(s), CKR_FUNCTION_NOT_PARALLEL);
 	assert_rv(p11->C_WaitForSlotEvent(CKF_DONT_BLOCK, &slot, NULL), CKR_NO_EVENT);
