@@ -4,6 +4,7 @@
 #include "cmocka_all.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -212,7 +213,7 @@ static void a_childs_login_is_quick(void **state)
 	in_child(timed_login); /* said, not judged: machines are noisy */
 }
 
-static volatile bool stop;
+static atomic_bool stop;
 
 static void *keep_signing(void *with)
 {

@@ -4,6 +4,7 @@
 #include "cmocka_all.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 enum { MANY = 64 };
@@ -81,7 +82,7 @@ static void sixty_four_logins_share_one_failure(void **state)
 	assert_int_equal(emulator_requests("maa.attest"), 1);
 }
 
-static volatile bool stop;
+static atomic_bool stop;
 
 static void *sign_until_told(void *with)
 {
