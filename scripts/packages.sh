@@ -7,7 +7,8 @@ packages_to_demo="ca-certificates curl openssl gnutls-bin opensc p11-kit"
 packages_to_test="nginx-light clang libclang-rt-14-dev clang-format valgrind python3 python3-jwcrypto jose libengine-pkcs11-openssl
 procps iproute2 mandoc debootstrap gnupg gpg-agent gnupg-pkcs11-scd openssh-server openssh-client
 systemd cryptsetup-bin apache2-bin haproxy stunnel4 postgresql libnss3-tools strongswan-pki
-libstrongswan-extra-plugins libstrongswan-standard-plugins openvpn eapoltest hostapd python3-pykcs11"
+libstrongswan-extra-plugins libstrongswan-standard-plugins openvpn eapoltest hostapd python3-pykcs11 golang-go
+golang-github-miekg-pkcs11-dev golang-github-thalesignite-crypto11-dev"
 
 # Servers that the tests start themselves, on ports of their own; those that come with packages installed here stay off.
 services_to_leave_off="nginx ssh haproxy postgresql"
