@@ -96,4 +96,32 @@ static inline size_t from_hex(const char *hex, uint8_t *out)
 	return len;
 }
 
+/* A field of a file of vectors: "." is nothing. */
+static inline size_t from_field(const char *hex, uint8_t *out)
+{
+	return hex[0] == '.' ? 0 : from_hex(hex, out);
+}
+
+/* The next line of a file of vectors, cut at its blanks into so many fields; false at its end. */
+static inline bool next_vector(FILE *file, char *line, int size, char **fields, int count)
+{
+	do {
+		if (!fgets(line, size, file))
+			return false;
+	} while (line[0] == '#');
+	for (int i = 0; i < count; i++) {
+		fields[i] = strtok(i ? NULL : line, " \n");
+		assert_non_null(fields[i]);
+	}
+	return true;
+}
+
+/* A secret key that may do everything, and leave. */
+static inline struct key *secret_of(const void *bytes, size_t len, CK_KEY_TYPE type)
+{
+	struct key *key = NULL;
+	assert_int_equal(key_new_secret(bytes, len, type, all_uses | KEY_USE_DERIVE | KEY_USE_LEAVE, &key), CKR_OK);
+	return key;
+}
+
 #endif
