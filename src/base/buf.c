@@ -5,6 +5,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 skr_status buf_reserve(struct buf *b, size_t len, uint8_t **ret_place)
@@ -100,4 +101,15 @@ void buf_move(struct buf *to, struct buf *from)
 const char *buf_text(const struct buf *b)
 {
 	return b->data ? (const char *)b->data : "";
+}
+
+char *text_copy(const char *text, size_t len)
+{
+	char *copy = malloc(len + 1);
+
+	if (copy) {
+		memcpy(copy, text, len);
+		copy[len] = '\0';
+	}
+	return copy;
 }

@@ -41,6 +41,13 @@ void buf_move(struct buf *to, struct buf *from);
 /* The text, "" if empty. Borrowed. */
 const char *buf_text(const struct buf *b);
 
+/*
+ * A copy on the heap, for free(); NULL without memory. The module uses it in place of strdup(): a host with an allocator
+ * of its own (jemalloc in BIND) may load the module by RTLD_DEEPBIND, and then what libc allocates in strdup() comes from
+ * the host's allocator, while free() here is libc's.
+ */
+char *text_copy(const char *text, size_t len);
+
 /* The value of the variable, which is cleared: the one place where ownership leaves a scope. */
 #define TAKE(variable)                                                                                                 \
 	({                                                                                                             \

@@ -273,7 +273,7 @@ skr_status config_path(const char *reserved, char **ret_path)
 			path = CONFIG_PATH_DEFAULT;
 		len = strlen(path);
 	}
-	char *copy = strndup(path, len);
+	char *copy = text_copy(path, len);
 	if (!copy)
 		return FAIL(14, "a path");
 	*ret_path = copy;

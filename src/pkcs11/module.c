@@ -348,7 +348,7 @@ static void capture_environment_once(const char *path)
 	if (captured && strcmp(captured, path) == 0)
 		return;
 	free(captured);
-	captured = strdup(path);
+	captured = text_copy(path, strlen(path));
 	release_capture_environment(path);
 }
 

@@ -23,6 +23,11 @@ claim "no executable stack" hasnt "$(grep GNU_STACK <<<"$segments")" 'RWE'
 claim "no text relocations" hasnt "$dynamic" 'TEXTREL'
 claim "no run path" hasnt "$dynamic" 'RPATH|RUNPATH'
 claim "stack protector" has "$undefined" '__stack_chk_fail'
+ours=$(for archive in "$1"/src/libskr_*.a; do
+	case $archive in *_cli.a | *_emulator.a) ;; *) nm --undefined-only "$archive" 2>/dev/null ;; esac
+done)
+claim "frees nothing that libc allocated, since a host may have given libc another allocator (base/buf.h)" \
+	hasnt "$ours" ' U (__)?(strn?dup|v?asprintf|getline|getdelim|open_memstream|scandir|getcwd|glob)(_chk)?$'
 claim "fortified calls" has "$undefined" '__(memcpy|snprintf|vsnprintf)_chk'
 needed=$(sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p' <<<"$dynamic" | sort | tr '\n' ' ')
 claim "needs libc and cJSON only, not: $needed" hasnt "$needed" '(^| )lib(crypto|ssl|curl|tss2|gnutls|p11-kit|nss)'
