@@ -9,6 +9,8 @@ procps iproute2 mandoc debootstrap gnupg gpg-agent gnupg-pkcs11-scd openssh-serv
 systemd cryptsetup-bin apache2-bin haproxy stunnel4 postgresql libnss3-tools strongswan-pki
 libstrongswan-extra-plugins libstrongswan-standard-plugins openvpn eapoltest hostapd python3-pykcs11 golang-go
 golang-github-miekg-pkcs11-dev golang-github-thalesignite-crypto11-dev"
+# Node from elsewhere brings its own npm, which Debian's conflicts with.
+command -v npm >/dev/null || packages_to_test="$packages_to_test nodejs npm"
 
 # Servers that the tests start themselves, on ports of their own; those that come with packages installed here stay off.
 services_to_leave_off="nginx ssh haproxy postgresql"
