@@ -19,7 +19,7 @@ group=$(id -gn $user)
 configure() { # WAY PORT [KEY]
 	local key module
 	{
-		printf '%s\n' "ServerRoot $SKR_RUN" "ServerName localhost" "Listen 127.0.0.1:$2" "PidFile $SKR_RUN/$1.pid" \
+		printf '%s\n' "ServerRoot $SKR_RUN" "DefaultRuntimeDir $SKR_RUN" "ServerName localhost" "Listen 127.0.0.1:$2" "PidFile $SKR_RUN/$1.pid" \
 			"ErrorLog $SKR_RUN/$1.log" "User $user" "Group $group" "DocumentRoot $SKR_RUN"
 		for module in mpm_event authz_core dir ssl; do
 			echo "LoadModule ${module}_module /usr/lib/apache2/modules/mod_$module.so"

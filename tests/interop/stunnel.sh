@@ -1,0 +1,95 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# stunnel: the server's key and the client's in the token, through the engine and through the provider; many connections, one login.
+. "$(dirname "$0")/../support/interop.sh"
+need stunnel4 openssl python3
+. "$SKR_TOP/tests/support/openssl-engine.sh"
+. "$SKR_TOP/tests/support/openssl-provider.sh"
+certificate rsa2048
+certificate p256
+engine_configuration engine.cnf
+provider_configuration provider.cnf
+for key in rsa2048 p256; do uri_pem "$(key_uri $key)" $key.uri.pem; done
+
+# What is behind the tunnel: says hello to everybody.
+behind=$(free_port)
+python3 -c '
+import socketserver, sys
+class Hello(socketserver.BaseRequestHandler):
+    def handle(self): self.request.sendall(b"hello from behind\n")
+socketserver.ThreadingTCPServer(("127.0.0.1", int(sys.argv[1])), Hello).serve_forever()' "$behind" &
+children+=($!)
+wait_for_port "$behind"
+
+tunnel() { # NAME ENGINE|PROVIDER KEY LINES… : starts stunnel with that key
+	local name=$1 way=$2 key=$3
+	shift 3
+	{
+		echo "foreground = yes"
+		echo "pid ="
+		echo "output = $SKR_RUN/$name.log"
+		[ "$way" != engine ] || printf '%s\n' "engine = pkcs11" "engineCtrl = MODULE_PATH:$module"
+		echo "[$name]"
+		echo "cert = $SKR_RUN/$key.crt"
+		case $way in
+		engine) printf '%s\n' "engineNum = 1" "key = $(key_uri $key)" ;;
+		provider) echo "key = $SKR_RUN/$key.uri.pem" ;;
+		esac
+		printf '%s\n' "$@"
+	} >"$name.conf"
+	local conf=/dev/null
+	[ "$way" != provider ] || conf=$SKR_RUN/provider.cnf
+	OPENSSL_CONF=$conf stunnel4 "$name.conf" >"$name.out" 2>&1 &
+	children+=($!)
+}
+all() {
+	local pids=() pid
+	rm -f hellos
+	for _ in {1..20}; do
+		hello "$client" >>hellos &
+		pids+=($!)
+	done
+	for pid in "${pids[@]}"; do wait "$pid"; done
+}
+hello() { python3 -c '
+import socket, sys
+print(socket.create_connection(("127.0.0.1", int(sys.argv[1])), 20).makefile().read())' "$1"; }
+
+verify=("CAfile = $SKR_RUN/ca.pem" "verifyChain = yes")
+for way in engine provider; do
+	for key in rsa2048 p256; do
+		released_before=$(releases)
+		server=$(free_port)
+		client=$(free_port)
+		client_way=$way verify_client=("${verify[@]}")
+		# A process that signed with an EC key by the provider verifies EC signatures by it, too: not here.
+		[ $way-$key != provider-p256 ] || client_way=engine verify_client=()
+		tunnel "server-$way-$key" $way $key "accept = 127.0.0.1:$server" "connect = 127.0.0.1:$behind" "${verify_client[@]}"
+		wait_for_port "$server" || { cat "server-$way-$key."*; exit 1; }
+		tunnel "client-$way-$key" $client_way $key "client = yes" "accept = 127.0.0.1:$client" "connect = 127.0.0.1:$server" "${verify[@]}"
+		wait_for_port "$client" || { cat "client-$way-$key."*; exit 1; }
+		check_says "a word through two tunnels, $way, $key" 'hello from behind' hello "$client"
+		check "20 at once" all
+		check "all of them got through" test "$(grep -c 'hello from behind' hellos)" = 20
+		check_releases 4 # server and client, two keys each
+	done
+done
+
+# What goes wrong at a start.
+does_not_start() { # WAY KEY
+	local status=0
+	tunnel refused "$1" "$2" "accept = 127.0.0.1:$(free_port)" "connect = 127.0.0.1:$behind"
+	wait "${children[-1]}" || status=$?
+	unset 'children[-1]'
+	cat refused.out
+	return $status
+}
+cp rsa2048.crt nothing.crt
+check_refused "a key that is not there" 'private key was not found at: pkcs11:token=skr;object=nothing' does_not_start engine nothing
+azure_refuses
+check_refused "a login that Azure refuses, engine" 'Login to token failed' does_not_start engine p256
+check_log "our log says why" 'SKR-331 .*no permission to release the key'
+check_refused "a login that Azure refuses, provider" 'p256.uri.pem' does_not_start provider p256
+check_log "our log says why" 'SKR-331 .*no permission to release the key'
+azure_allows
+summary "stunnel" "$(version_of stunnel4)" "server and client keys by engine and by PEM-URI file, 20 connections at once"
