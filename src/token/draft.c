@@ -78,7 +78,8 @@ CK_RV draft_begin(struct session *session, enum template_use use, const CK_ATTRI
 		return CKR_USER_NOT_LOGGED_IN;
 	if (is_key(draft.class))
 		draft.uses = rules_uses(draft.kind, draft.type, template, count);
-	rv = rules_separation(use, draft.uses, draft.sensitive, draft.extractable);
+	bool from_outside = use == TO_CREATE && draft.kind & KINDS_PUBLIC;
+	rv = from_outside ? CKR_OK : rules_separation(use, draft.uses, draft.sensitive, draft.extractable);
 	if (draft.extractable)
 		draft.uses |= KEY_USE_LEAVE;
 	*ret = draft;

@@ -12,7 +12,8 @@
  * The rules that keep keys apart are these (Delaune, Kremer, Steel; Bortolozzo, Centenaro, Focardi, Steel: "Tookan"):
  *
  *   1. A key either wraps and unwraps, or does everything else. So nothing that was wrapped can be decrypted, and
- *      nothing that was encrypted can be unwrapped.
+ *      nothing that was encrypted can be unwrapped. (Not so for a public key that is imported: what it does can be
+ *      done without us, and pkcs11-provider asks for all of it.)
  *   2. A key that wraps or unwraps is not extractable, so that it has no second life under other rules.
  *   3. What is unwrapped is sensitive, and neither wraps nor unwraps; what is derived neither wraps nor unwraps.
  *   4. A sensitive key is wrapped only by a secret key of the token, or one of the session that has always been

@@ -704,6 +704,10 @@ static void an_imported_public_key_verifies(void **state)
 	assert_ok(p11->C_GetAttributeValue(session, private, numbers, 2));
 	assert_ok(
 	    CREATE(&imported, VALUE(CKA_CLASS, class_public), VALUE(CKA_KEY_TYPE, type_rsa), numbers[0], numbers[1]));
+	/* As pkcs11-provider does it before it verifies. */
+	assert_ok(CREATE(&imported, VALUE(CKA_CLASS, class_public), VALUE(CKA_KEY_TYPE, type_rsa),
+	                 FLAG(CKA_ENCRYPT, true), FLAG(CKA_VERIFY, true), FLAG(CKA_WRAP, true), numbers[0], numbers[1],
+	                 FLAG(CKA_TOKEN, false)));
 	assert_ok(p11->C_SignInit(session, &mechanism, private));
 	assert_ok(p11->C_Sign(session, (CK_BYTE *)"abc", 3, signature, &len));
 	assert_ok(p11->C_VerifyInit(session, &mechanism, imported));
