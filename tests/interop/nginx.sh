@@ -13,6 +13,10 @@ echo "# the engine"
 sed "s,^dynamic_path = .*,dynamic_path = $engine,; s,^MODULE_PATH = .*,MODULE_PATH = $module," \
 	"$SKR_TOP/conf/examples/openssl-engine.cnf" >engine.cnf
 export OPENSSL_CONF=$SKR_RUN/engine.cnf
+example='s,listen 443,listen 127.0.0.1:443,; s,/etc/ssl/certs/www.pem,'$SKR_RUN'/rsa2048.crt,; s,token=web;object=www,token=skr;object=rsa2048,'
+sed "$example" "$SKR_TOP/conf/examples/nginx.conf" >example.conf
+check "nginx takes the example of the documents" nginx -t -p "$SKR_RUN" -c "$SKR_RUN/example.conf" -e "$SKR_RUN/nginx.log" -g "pid $SKR_RUN/example.pid;"
+check_releases 2 # nginx -t is a program of its own
 check_nginx engine
 check_nginx_mistakes engine
 nginx_stop
