@@ -186,6 +186,13 @@ EXPORT CK_RV C_Login(CK_SESSION_HANDLE handle, CK_USER_TYPE user, CK_UTF8CHAR *p
 	return rv;
 }
 
+/* 3.0. A token of ours has one user, whatever his name. */
+EXPORT CK_RV C_LoginUser(CK_SESSION_HANDLE handle, CK_USER_TYPE user, CK_UTF8CHAR *pin, CK_ULONG pin_len,
+                         CK_UTF8CHAR *name, CK_ULONG name_len)
+{
+	return bad_bytes(name, name_len) ? CKR_ARGUMENTS_BAD : C_Login(handle, user, pin, pin_len);
+}
+
 EXPORT CK_RV C_Logout(CK_SESSION_HANDLE handle)
 {
 	struct token *token;
@@ -219,6 +226,28 @@ EXPORT CK_RV C_FindObjectsFinal(CK_SESSION_HANDLE handle)
 }
 
 /* ---- operations: the five kinds are alike ---- */
+
+/* PKCS#11 3.0 section 5.6.5; p11-kit's header does not have it. */
+#ifndef CKF_FIND_OBJECTS
+#define CKF_FIND_OBJECTS 0x40UL
+#endif
+
+/* 3.0. What is not active is cancelled, too. */
+EXPORT CK_RV C_SessionCancel(CK_SESSION_HANDLE handle, CK_FLAGS flags)
+{
+	static const CK_FLAGS kinds[OPERATION_KINDS] = {
+	    [OPERATION_SIGN] = CKF_SIGN,       [OPERATION_VERIFY] = CKF_VERIFY, [OPERATION_ENCRYPT] = CKF_ENCRYPT,
+	    [OPERATION_DECRYPT] = CKF_DECRYPT, [OPERATION_DIGEST] = CKF_DIGEST,
+	};
+
+	ENTER_SESSION(handle);
+	for (int kind = 0; kind < OPERATION_KINDS; kind++)
+		if (flags & kinds[kind])
+			session_begin(session, kind, NULL, CK_INVALID_HANDLE);
+	if (flags & CKF_FIND_OBJECTS)
+		search_end(session);
+	return CKR_OK;
+}
 
 static CK_RV begin(CK_SESSION_HANDLE handle, enum operation_kind kind, const CK_MECHANISM *mechanism,
                    CK_OBJECT_HANDLE key)

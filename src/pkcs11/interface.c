@@ -27,6 +27,8 @@ EXPORT CK_RV C_GetFunctionList(CK_FUNCTION_LIST **list)
 	return CKR_OK;
 }
 
+static struct function_list_3_0 functions_3_0 = {.v2_40 = {.version = {3, 0}, FUNCTIONS(ENTRY)}, FUNCTIONS_3_0(ENTRY)};
+
 /* ---- diagnostics ---- */
 
 static void failure_of(const struct status_record *record, struct skr_failure *ret)
@@ -89,6 +91,7 @@ static struct skr_diagnostics diagnostics = {
  */
 static CK_INTERFACE interfaces[] = {
     {(CK_UTF8CHAR *)"PKCS 11", &functions_2_40, 0},
+    {(CK_UTF8CHAR *)"PKCS 11", &functions_3_0, 0},
     {(CK_UTF8CHAR *)SKR_INTERFACE_NAME, &diagnostics, 0},
 };
 #define INTERFACES (sizeof(interfaces) / sizeof(interfaces[0]))

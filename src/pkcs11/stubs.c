@@ -5,7 +5,7 @@
 #include "token/session.h"
 
 /*
- * The functions of PKCS#11 2.40 that a read-only token has no work for. A
+ * The functions of PKCS#11 2.40 and 3.0 that a read-only token has no work for. A
  * stranger's handle is told so first, as in any other function.
  */
 
@@ -40,6 +40,12 @@ static CK_RV refuse_session(CK_SESSION_HANDLE handle, CK_RV read_only, CK_RV rea
 		return refuse_session(session, CKR_FUNCTION_NOT_SUPPORTED, CKR_FUNCTION_NOT_SUPPORTED); \
 	}
 
+#define NOT_SUPPORTED_ALONE(name_)                                                                      \
+	EXPORT CK_RV name_(CK_SESSION_HANDLE session)                                                   \
+	{                                                                                               \
+		return refuse_session(session, CKR_FUNCTION_NOT_SUPPORTED, CKR_FUNCTION_NOT_SUPPORTED); \
+	}
+
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
 NOT_SUPPORTED(C_GetOperationState, (CK_BYTE * state, CK_ULONG *len))
@@ -53,6 +59,40 @@ NOT_SUPPORTED(C_DigestEncryptUpdate, (CK_BYTE * part, CK_ULONG len, CK_BYTE *out
 NOT_SUPPORTED(C_DecryptDigestUpdate, (CK_BYTE * part, CK_ULONG len, CK_BYTE *out, CK_ULONG *out_len))
 NOT_SUPPORTED(C_SignEncryptUpdate, (CK_BYTE * part, CK_ULONG len, CK_BYTE *out, CK_ULONG *out_len))
 NOT_SUPPORTED(C_DecryptVerifyUpdate, (CK_BYTE * part, CK_ULONG len, CK_BYTE *out, CK_ULONG *out_len))
+
+/* PKCS#11 3.0: messages, where one initialisation serves many. No mechanism here says that it does them. */
+NOT_SUPPORTED(C_MessageEncryptInit, (CK_MECHANISM * mechanism, CK_OBJECT_HANDLE key))
+NOT_SUPPORTED(C_EncryptMessage,
+              (CK_VOID_PTR parameter, CK_ULONG parameter_len, CK_BYTE *associated, CK_ULONG associated_len, CK_BYTE *in,
+               CK_ULONG in_len, CK_BYTE *out, CK_ULONG *out_len))
+NOT_SUPPORTED(C_EncryptMessageBegin,
+              (CK_VOID_PTR parameter, CK_ULONG parameter_len, CK_BYTE *associated, CK_ULONG associated_len))
+NOT_SUPPORTED(C_EncryptMessageNext, (CK_VOID_PTR parameter, CK_ULONG parameter_len, CK_BYTE *in, CK_ULONG in_len,
+                                     CK_BYTE *out, CK_ULONG *out_len, CK_FLAGS flags))
+NOT_SUPPORTED(C_MessageDecryptInit, (CK_MECHANISM * mechanism, CK_OBJECT_HANDLE key))
+NOT_SUPPORTED(C_DecryptMessage,
+              (CK_VOID_PTR parameter, CK_ULONG parameter_len, CK_BYTE *associated, CK_ULONG associated_len, CK_BYTE *in,
+               CK_ULONG in_len, CK_BYTE *out, CK_ULONG *out_len))
+NOT_SUPPORTED(C_DecryptMessageBegin,
+              (CK_VOID_PTR parameter, CK_ULONG parameter_len, CK_BYTE *associated, CK_ULONG associated_len))
+NOT_SUPPORTED(C_DecryptMessageNext, (CK_VOID_PTR parameter, CK_ULONG parameter_len, CK_BYTE *in, CK_ULONG in_len,
+                                     CK_BYTE *out, CK_ULONG *out_len, CK_FLAGS flags))
+NOT_SUPPORTED(C_MessageSignInit, (CK_MECHANISM * mechanism, CK_OBJECT_HANDLE key))
+NOT_SUPPORTED(C_SignMessage, (CK_VOID_PTR parameter, CK_ULONG parameter_len, CK_BYTE *data, CK_ULONG len,
+                              CK_BYTE *signature, CK_ULONG *signature_len))
+NOT_SUPPORTED(C_SignMessageBegin, (CK_VOID_PTR parameter, CK_ULONG parameter_len))
+NOT_SUPPORTED(C_SignMessageNext, (CK_VOID_PTR parameter, CK_ULONG parameter_len, CK_BYTE *data, CK_ULONG len,
+                                  CK_BYTE *signature, CK_ULONG *signature_len))
+NOT_SUPPORTED(C_MessageVerifyInit, (CK_MECHANISM * mechanism, CK_OBJECT_HANDLE key))
+NOT_SUPPORTED(C_VerifyMessage, (CK_VOID_PTR parameter, CK_ULONG parameter_len, CK_BYTE *data, CK_ULONG len,
+                                CK_BYTE *signature, CK_ULONG signature_len))
+NOT_SUPPORTED(C_VerifyMessageBegin, (CK_VOID_PTR parameter, CK_ULONG parameter_len))
+NOT_SUPPORTED(C_VerifyMessageNext, (CK_VOID_PTR parameter, CK_ULONG parameter_len, CK_BYTE *data, CK_ULONG len,
+                                    CK_BYTE *signature, CK_ULONG signature_len))
+NOT_SUPPORTED_ALONE(C_MessageEncryptFinal)
+NOT_SUPPORTED_ALONE(C_MessageDecryptFinal)
+NOT_SUPPORTED_ALONE(C_MessageSignFinal)
+NOT_SUPPORTED_ALONE(C_MessageVerifyFinal)
 
 EXPORT CK_RV C_InitToken(CK_SLOT_ID slot, CK_UTF8CHAR *pin, CK_ULONG pin_len, CK_UTF8CHAR *label)
 {

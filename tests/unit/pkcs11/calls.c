@@ -265,7 +265,7 @@ static void interfaces_are_found_by_name_and_version(void **state)
 	(void)state;
 	CK_ULONG count = 0;
 	CK_INTERFACE list[8], *interface = NULL;
-	CK_VERSION v2_40 = {2, 40}, v9 = {9, 0};
+	CK_VERSION v2_40 = {2, 40}, v3 = {3, 0}, v9 = {9, 0};
 
 	assert_ok(C_GetInterfaceList(NULL, &count));
 	assert_true(count >= 2 && count <= 8);
@@ -277,6 +277,15 @@ static void interfaces_are_found_by_name_and_version(void **state)
 
 	assert_ok(C_GetInterface((CK_UTF8CHAR *)"PKCS 11", &v2_40, &interface, 0));
 	assert_ptr_equal(interface->pFunctionList, p11);
+	assert_ok(C_GetInterface((CK_UTF8CHAR *)"PKCS 11", NULL, &interface, 0));
+	assert_ptr_equal(interface->pFunctionList, p11);
+	assert_ok(C_GetInterface((CK_UTF8CHAR *)"PKCS 11", &v3, &interface, 0));
+	const struct function_list_3_0 *list_3_0 = interface->pFunctionList;
+	assert_int_equal(list_3_0->v2_40.version.major, 3);
+#define CHECK_2_40(name_) assert_ptr_equal(list_3_0->v2_40.name_, name_);
+#define CHECK_3_0(name_)  assert_ptr_equal(list_3_0->name_, name_);
+	FUNCTIONS(CHECK_2_40)
+	FUNCTIONS_3_0(CHECK_3_0)
 	assert_rv(C_GetInterface((CK_UTF8CHAR *)"PKCS 11", &v9, &interface, 0), CKR_FUNCTION_FAILED);
 	assert_rv(C_GetInterface((CK_UTF8CHAR *)"Vendor nobody", NULL, &interface, 0), CKR_FUNCTION_FAILED);
 	assert_rv(C_GetInterface(NULL, NULL, NULL, 0), CKR_ARGUMENTS_BAD);
@@ -902,6 +911,32 @@ static void operations_outside_key_ops_are_refused(void **state)
 	played.ops = KEY_OP_SIGN | KEY_OP_VERIFY | KEY_OP_DECRYPT | KEY_OP_ENCRYPT;
 }
 
+/* PKCS#11 3.0. */
+static void a_session_forgets_what_is_cancelled(void **state)
+{
+	(void)state;
+	CK_MECHANISM sha = {CKM_SHA256, NULL, 0}, rsa = {CKM_SHA256_RSA_PKCS, NULL, 0};
+	CK_BYTE out[256];
+	CK_ULONG len = sizeof(out);
+
+	initialize();
+	CK_SESSION_HANDLE session = open_session(0);
+	assert_ok(C_LoginUser(session, CKU_USER, NULL, 0, (CK_UTF8CHAR *)"anybody", 7));
+	assert_rv(C_LoginUser(session, CKU_USER, NULL, 0, NULL, 0), CKR_USER_ALREADY_LOGGED_IN);
+	assert_rv(C_LoginUser(session, CKU_USER, NULL, 0, NULL, 7), CKR_ARGUMENTS_BAD);
+	assert_ok(p11->C_DigestInit(session, &sha));
+	assert_ok(p11->C_SignInit(session, &rsa, find_one(session, CKO_PRIVATE_KEY, "rsa")));
+	assert_ok(p11->C_FindObjectsInit(session, NULL, 0));
+	assert_ok(C_SessionCancel(session, CKF_SIGN | 0x40));
+	assert_rv(p11->C_Sign(session, out, 3, out, &len), CKR_OPERATION_NOT_INITIALIZED);
+	assert_rv(p11->C_FindObjectsFinal(session), CKR_OPERATION_NOT_INITIALIZED);
+	assert_ok(p11->C_Digest(session, out, 3, out, &len));
+	assert_ok(C_SessionCancel(session, CKF_SIGN | CKF_DIGEST));
+	assert_rv(C_SessionCancel(session + 1, CKF_SIGN), CKR_SESSION_HANDLE_INVALID);
+	assert_rv(C_MessageEncryptInit(session, &sha, 1), CKR_FUNCTION_NOT_SUPPORTED);
+	assert_rv(C_MessageEncryptInit(session + 1, &sha, 1), CKR_SESSION_HANDLE_INVALID);
+}
+
 /* ---- fork ---- */
 
 static bool child_is_a_stranger(CK_SESSION_HANDLE session)
@@ -1141,18 +1176,19 @@ static void the_rest_answers_as_a_read_only_token_does(void **state)
 }
 
 /* I-16: every function with NULL and zero behind handles of every origin. Every answer is a code, never a crash. */
-typedef CK_RV (*any_function)(CK_ULONG, CK_ULONG, CK_ULONG, CK_ULONG, CK_ULONG, CK_ULONG, CK_ULONG, CK_ULONG);
+typedef CK_RV (*any_function)(CK_ULONG, CK_ULONG, CK_ULONG, CK_ULONG, CK_ULONG, CK_ULONG, CK_ULONG, CK_ULONG, CK_ULONG);
 struct named {
 	const char *name;
 	any_function function;
 };
 #define NAMED(name_) {#name_, (any_function)(void *)name_},
-static const struct named functions[] = {FUNCTIONS(NAMED)};
+static const struct named functions[] = {FUNCTIONS(NAMED) FUNCTIONS_3_0(NAMED)};
 
 /* The others begin with a number: a handle, a slot, flags. */
 static bool takes_a_pointer_first(const char *name)
 {
-	return strcmp(name, "C_Initialize") == 0 || strcmp(name, "C_Finalize") == 0 ||
+	return strcmp(name, "C_GetInterfaceList") == 0 || strcmp(name, "C_GetInterface") == 0 ||
+	       strcmp(name, "C_Initialize") == 0 || strcmp(name, "C_Finalize") == 0 ||
 	       strcmp(name, "C_GetFunctionList") == 0 || strcmp(name, "C_GetInfo") == 0;
 }
 
@@ -1168,7 +1204,7 @@ static void no_null_and_no_handle_crashes(void **state)
 		if (takes_a_pointer_first(functions[f].name))
 			continue;
 		for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++) {
-			CK_RV rv = functions[f].function(handles[i], 0, 0, 0, 0, 0, 0, 0);
+			CK_RV rv = functions[f].function(handles[i], 0, 0, 0, 0, 0, 0, 0, 0);
 			if (handles[i] == stale && rv == CKR_OK)
 				fail_msg("%s took a stale handle", functions[f].name);
 		}
@@ -1362,6 +1398,7 @@ int main(void)
 	    TEST(an_operation_never_sticks),
 	    TEST(a_key_does_what_its_half_does),
 	    TEST(operations_outside_key_ops_are_refused),
+	    TEST(a_session_forgets_what_is_cancelled),
 	    TEST(children_inherit_the_keys_in_every_order),
 	    TEST(with_fork_wipe_a_child_logs_in_by_itself),
 	    TEST(a_child_of_a_login_in_flight_starts_afresh),
