@@ -9,15 +9,15 @@
  */
 
 /* "SKR" in the vendor space. */
-#define CKA_SKR		     (CKA_VENDOR_DEFINED | 0x534b5200UL)
+#define CKA_SKR (CKA_VENDOR_DEFINED | 0x534b5200UL)
 /* Text, on private, public and secret keys: https://HOST/keys/NAME/VERSION as the vault signed it. After login only. */
-#define CKA_SKR_KEY_ID	     (CKA_SKR | 0x01UL)
+#define CKA_SKR_KEY_ID (CKA_SKR | 0x01UL)
 /* 32 bytes: SHA-256 of the DER SubjectPublicKeyInfo. */
 #define CKA_SKR_PUBLIC_KEY_HASH (CKA_SKR | 0x02UL)
 
 /*
- * The diagnostics interface: C_GetInterface("Vendor skr-pkcs11", NULL, &interface, 0) and cast interface->pFunctionList.
- * Discovery only: it changes nothing, and it hands out no secret.
+ * The diagnostics interface: C_GetInterface("Vendor skr-pkcs11", NULL, &interface, 0) and cast
+ * interface->pFunctionList. Discovery only: it changes nothing, and it hands out no secret.
  */
 #define SKR_INTERFACE_NAME "Vendor skr-pkcs11"
 

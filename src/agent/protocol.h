@@ -16,14 +16,14 @@
  *   agent → module   step    {name}                         a step begins: evidence, attestation, identity, release
  *                    done    {name, ms, detail}             it ended well; detail is one line for people, may be ""
  *                    key     {index, jws}                   one per key of the token, in the configuration's order
- *                    failure {failure, sentence, step, host, attempt, attempts, http, svc_code, reqid}   the last message
- *                    end     {}                             success, the last message
+ *                    failure {failure, sentence, step, host, attempt, attempts, http, svc_code, reqid}   the last
+ * message end     {}                             success, the last message
  *
  * The module may send a second message after `request` only where a later version says so.
  */
-#define PROTOCOL_VERSION	1
-#define PROTOCOL_REQUEST_LIMIT	(16 * 1024)
-#define PROTOCOL_ANSWER_LIMIT	(128 * 1024)
+#define PROTOCOL_VERSION        1
+#define PROTOCOL_REQUEST_LIMIT  (16 * 1024)
+#define PROTOCOL_ANSWER_LIMIT   (128 * 1024)
 #define PROTOCOL_MESSAGES_LIMIT 256 /* of one answer */
 
 struct agent_request {
@@ -39,11 +39,11 @@ enum agent_message_type { AGENT_STEP, AGENT_DONE, AGENT_KEY, AGENT_FAILURE, AGEN
 
 struct agent_message {
 	enum agent_message_type type;
-	char name[24];	    /* step, done */
-	int64_t ms;	    /* done */
-	char detail[256];   /* done */
-	int64_t index;	    /* key */
-	struct buf jws;	    /* key */
+	char name[24];                /* step, done */
+	int64_t ms;                   /* done */
+	char detail[256];             /* done */
+	int64_t index;                /* key */
+	struct buf jws;               /* key */
 	struct status_record failure; /* failure */
 };
 #define auto_agent_message __attribute__((cleanup(agent_message_done))) struct agent_message
@@ -56,12 +56,12 @@ skr_status agent_message_parse(const void *data, size_t len, struct agent_messag
 skr_status agent_message_print(const struct agent_message *message, struct buf *out) MUST_CHECK;
 
 /*
- * One framed message over a descriptor, waiting with poll until the deadline; MSG_NOSIGNAL, EINTR repeated. SKR-504 for a
- * length above `body`'s limit, SKR-503 when the other end closes, SKR-506 at the deadline. `cancelled` (may be NULL) is asked
- * at least every 200 ms; true ends with SKR-403.
+ * One framed message over a descriptor, waiting with poll until the deadline; MSG_NOSIGNAL, EINTR repeated. SKR-504 for
+ * a length above `body`'s limit, SKR-503 when the other end closes, SKR-506 at the deadline. `cancelled` (may be NULL)
+ * is asked at least every 200 ms; true ends with SKR-403.
  */
 skr_status frame_send(int fd, const struct buf *body, struct deadline deadline) MUST_CHECK;
-skr_status frame_receive(int fd, struct buf *body, struct deadline deadline, int (*cancelled)(void *), void *with)
-    MUST_CHECK;
+skr_status frame_receive(int fd, struct buf *body, struct deadline deadline, int (*cancelled)(void *),
+                         void *with) MUST_CHECK;
 
 #endif

@@ -8,8 +8,8 @@
 #include <stdint.h>
 
 /*
- * Bytes that grow up to a limit, and are wiped on release, so that nobody has to decide which ones were secret. The memory
- * is OPENSSL_malloc's: in the module that is the arena, never the host's heap. There is no printer.
+ * Bytes that grow up to a limit, and are wiped on release, so that nobody has to decide which ones were secret. The
+ * memory is OPENSSL_malloc's: in the module that is the arena, never the host's heap. There is no printer.
  *
  *     auto_buf b = BUF(16 * 1024);
  *
@@ -42,18 +42,18 @@ void buf_move(struct buf *to, struct buf *from);
 const char *buf_text(const struct buf *b);
 
 /*
- * A copy on the heap, for free(); NULL without memory. The module uses it in place of strdup(): a host with an allocator
- * of its own (jemalloc in BIND) may load the module by RTLD_DEEPBIND, and then what libc allocates in strdup() comes from
- * the host's allocator, while free() here is libc's.
+ * A copy on the heap, for free(); NULL without memory. The module uses it in place of strdup(): a host with an
+ * allocator of its own (jemalloc in BIND) may load the module by RTLD_DEEPBIND, and then what libc allocates in
+ * strdup() comes from the host's allocator, while free() here is libc's.
  */
 char *text_copy(const char *text, size_t len);
 
 /* The value of the variable, which is cleared: the one place where ownership leaves a scope. */
-#define TAKE(variable)                                                                                                 \
-	({                                                                                                             \
-		__typeof__(variable) taken_ = (variable);                                                              \
-		(variable) = NULL;                                                                                     \
-		taken_;                                                                                                \
+#define TAKE(variable)                                    \
+	({                                                \
+		__typeof__(variable) taken_ = (variable); \
+		(variable) = NULL;                        \
+		taken_;                                   \
 	})
 
 #endif

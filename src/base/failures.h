@@ -3,8 +3,9 @@
 #define SKR_BASE_FAILURES_H
 
 /*
- * One row per thing that can go wrong. The log line, the CK_RV, `skr-pkcs11 doctor` and docs/troubleshooting.md read these
- * rows. A number is given once and for ever; a row that is no longer needed stays, so that its number is never reused.
+ * One row per thing that can go wrong. The log line, the CK_RV, `skr-pkcs11 doctor` and docs/troubleshooting.md read
+ * these rows. A number is given once and for ever; a row that is no longer needed stays, so that its number is never
+ * reused.
  *
  * Family: who has to act. TRANSIENT: nobody, later may help. REFUSED: configuration, identity, policy or key state must
  * change. UNTRUSTED: something that must verify did not, treated as an attack. LOCAL: this process or its arguments.

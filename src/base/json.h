@@ -8,8 +8,9 @@
 
 /*
  * JSON as the outside sends it: cJSON's tree behind a strict reader of our own, which goes over the text first and
- * refuses what cJSON lets pass: duplicate names, bad UTF-8, NUL, anything after the value, depth above 16, more than 512
- * members in all, strings above 64 KiB, numbers out of +-2^53 (unless JSON_BIG_NUMBERS). Linear time, bounded stack.
+ * refuses what cJSON lets pass: duplicate names, bad UTF-8, NUL, anything after the value, depth above 16, more than
+ * 512 members in all, strings above 64 KiB, numbers out of +-2^53 (unless JSON_BIG_NUMBERS). Linear time, bounded
+ * stack.
  */
 typedef struct cJSON json;
 
@@ -25,7 +26,8 @@ void json_free(json *j); /* takes NULL */
 enum json_kind { JSON_NONE, JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 enum json_kind json_kind(const json *j); /* JSON_NONE for NULL */
 
-/* Reading. Names are case-sensitive. What is returned is borrowed from the tree. NULL: not there (or j is NULL or no object). */
+/* Reading. Names are case-sensitive. What is returned is borrowed from the tree. NULL: not there (or j is NULL or no
+ * object). */
 const json *json_get(const json *object, const char *name);
 /* A string that must be there: SKR-213 names what is missing or of another type. */
 skr_status json_string(const json *object, const char *name, const char **ret) MUST_CHECK;

@@ -23,7 +23,8 @@ skr_status ossl_open(void)
 {
 	if (ossl)
 		return OK;
-	/* Not NO_ADD_ALL_DIGESTS: X509_verify finds a certificate's digest by that table, even in a context of our own. */
+	/* Not NO_ADD_ALL_DIGESTS: X509_verify finds a certificate's digest by that table, even in a context of our own.
+	 */
 	if (!OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT |
 	                             OPENSSL_INIT_NO_ADD_ALL_CIPHERS | OPENSSL_INIT_LOAD_CRYPTO_STRINGS,
 	                         NULL))
@@ -56,7 +57,7 @@ skr_status random_bytes(void *out, size_t len)
 	return OK;
 }
 
-skr_status certificates_from_pem(const void *pem, size_t len, STACK_OF(X509) * *ret)
+skr_status certificates_from_pem(const void *pem, size_t len, STACK_OF(X509) **ret)
 {
 	auto_bio *bio = BIO_new_mem_buf(pem, (int)len);
 	auto_x509s *certificates = sk_X509_new_null();

@@ -21,27 +21,27 @@ typedef struct {
 /* Records number and sentence (printf) in this thread's record and returns the status. */
 #define FAIL(nnn, ...) status_fail((nnn), __FILE__, __LINE__, __VA_ARGS__)
 
-#define TRY(call)                                                                                                      \
-	do {                                                                                                           \
-		skr_status st_ = (call);                                                                               \
-		if (st_.failure)                                                                                       \
-			return st_;                                                                                    \
+#define TRY(call)                        \
+	do {                             \
+		skr_status st_ = (call); \
+		if (st_.failure)         \
+			return st_;      \
 	} while (0)
 
 /*
- * What is known of the last failure of this thread. Strings are cut to their size, and bytes that are not printable ASCII
- * are replaced, since services and files supply them.
+ * What is known of the last failure of this thread. Strings are cut to their size, and bytes that are not printable
+ * ASCII are replaced, since services and files supply them.
  */
 struct status_record {
 	int failure;
-	char sentence[640];   /* what was asked, of whom, what came back */
-	char step[24];	      /* evidence, attestation, identity, release, … ; empty: none */
-	char host[256];	      /* host and port; empty: none */
+	char sentence[640];    /* what was asked, of whom, what came back */
+	char step[24];         /* evidence, attestation, identity, release, … ; empty: none */
+	char host[256];        /* host and port; empty: none */
 	int attempt, attempts; /* 0: no attempts were counted */
-	int http;	      /* HTTP status; 0: none */
-	char svc_code[129];   /* the service's own error code */
-	char reqid[80];	      /* the service's request id */
-	char origin[64];      /* source file and line, for debug logs only */
+	int http;              /* HTTP status; 0: none */
+	char svc_code[129];    /* the service's own error code */
+	char reqid[80];        /* the service's request id */
+	char origin[64];       /* source file and line, for debug logs only */
 };
 
 skr_status status_fail(int failure, const char *file, int line, const char *format, ...)

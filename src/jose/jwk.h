@@ -23,17 +23,19 @@ unsigned key_ops_from_json(const json *jwk);
 void key_ops_to_json(json *jwk, unsigned ops);
 
 /*
- * The public members of an RSA or EC key as a new JWK: kty, n, e or kty, crv, x, y (RFC 7518 section 6). EC curves P-256,
- * P-384, P-521, P-256K (Key Vault's name of secp256k1). SKR-599 for other keys. `ret` owned by the caller.
+ * The public members of an RSA or EC key as a new JWK: kty, n, e or kty, crv, x, y (RFC 7518 section 6). EC curves
+ * P-256, P-384, P-521, P-256K (Key Vault's name of secp256k1). SKR-599 for other keys. `ret` owned by the caller.
  */
 skr_status jwk_from_key(const EVP_PKEY *key, json **ret) MUST_CHECK;
 
-/* Adds the private members (d, p, q, dp, dq, qi or d). Used only where a key is made to be given away: the emulator, tests. */
+/* Adds the private members (d, p, q, dp, dq, qi or d). Used only where a key is made to be given away: the emulator,
+ * tests. */
 skr_status jwk_add_private(json *jwk, const EVP_PKEY *key) MUST_CHECK;
 
 /*
- * The public key of a JWK, kty RSA, RSA-HSM, EC or EC-HSM; leading zeros in numbers are accepted, RSA modulus 2048..8192
- * bits, exponent odd and 3..2^64, points on the curve. SKR-213 names the member. `ret` owned by the caller, made in `ossl`.
+ * The public key of a JWK, kty RSA, RSA-HSM, EC or EC-HSM; leading zeros in numbers are accepted, RSA modulus
+ * 2048..8192 bits, exponent odd and 3..2^64, points on the curve. SKR-213 names the member. `ret` owned by the caller,
+ * made in `ossl`.
  */
 skr_status jwk_public_key(const json *jwk, EVP_PKEY **ret) MUST_CHECK;
 /* The same with private members, which must be there and fit together. */

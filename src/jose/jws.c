@@ -219,7 +219,7 @@ static skr_status parse_certificate(const json *item, size_t index, struct buf *
 	return OK;
 }
 
-static skr_status parse_x5c(const json *header, STACK_OF(X509) * *ret)
+static skr_status parse_x5c(const json *header, STACK_OF(X509) **ret)
 {
 	const json *x5c = json_get(header, "x5c");
 	auto_x509s *chain = sk_X509_new_null();
@@ -239,7 +239,7 @@ static skr_status parse_x5c(const json *header, STACK_OF(X509) * *ret)
 	return OK;
 }
 
-static X509_STORE *store_of(STACK_OF(X509) * anchors)
+static X509_STORE *store_of(STACK_OF(X509) *anchors)
 {
 	auto_store *store = X509_STORE_new();
 
@@ -253,7 +253,7 @@ static X509_STORE *store_of(STACK_OF(X509) * anchors)
  * The store holds the anchors alone; what comes with the message is only material for the way there, so a root inside
  * x5c is never trusted. X509_V_FLAG_PARTIAL_CHAIN stays off: the way ends at a self-signed anchor.
  */
-static skr_status build_chain(X509 *leaf, STACK_OF(X509) * chain, const struct jws_trust *trust)
+static skr_status build_chain(X509 *leaf, STACK_OF(X509) *chain, const struct jws_trust *trust)
 {
 	auto_store *store = store_of(trust->anchors);
 	auto_store_ctx *ctx = X509_STORE_CTX_new_ex(ossl, NULL);

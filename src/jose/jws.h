@@ -19,9 +19,9 @@ struct jws {
 void jws_done(struct jws *jws); /* takes an all-zero one */
 
 /*
- * Three base64url parts without padding, blanks or stray bits; a strict JSON header with a string "alg"; "crit" refused.
- * `text` must live as long as `ret`. SKR-340 with what is wrong; `ret` all zero on failure. The payload is decoded, but
- * parsed as JSON only by jws_payload.
+ * Three base64url parts without padding, blanks or stray bits; a strict JSON header with a string "alg"; "crit"
+ * refused. `text` must live as long as `ret`. SKR-340 with what is wrong; `ret` all zero on failure. The payload is
+ * decoded, but parsed as JSON only by jws_payload.
  */
 skr_status jws_parse(const char *text, size_t len, struct jws *ret) MUST_CHECK;
 /* Parses the payload into jws->payload; called once the signature stands. SKR-340. */
@@ -31,15 +31,15 @@ skr_status jws_payload(struct jws *jws) MUST_CHECK;
 skr_status jws_verify_with_key(const struct jws *jws, EVP_PKEY *key) MUST_CHECK;
 
 struct jws_trust {
-	const char *alg;	 /* the only algorithm accepted, "RS256" */
-	const char *host;	 /* the name that the leaf certificate must cover, without port */
+	const char *alg;         /* the only algorithm accepted, "RS256" */
+	const char *host;        /* the name that the leaf certificate must cover, without port */
 	STACK_OF(X509) *anchors; /* roots; a self-signed certificate inside x5c is never one of them */
-	int64_t now;		 /* wall clock, seconds since 1970 */
+	int64_t now;             /* wall clock, seconds since 1970 */
 };
 /*
  * Verifies as threat model section 9 steps 2 to 4 say: header, x5c of 1..6 certificates of at most 8 KiB, built to the
- * anchors only, leaf RSA >= 2048 bits, name, dates, x5t#S256 if there, signature over the received bytes. jku, jwk, x5u are
- * never looked at. SKR-340; the sentence says which check failed.
+ * anchors only, leaf RSA >= 2048 bits, name, dates, x5t#S256 if there, signature over the received bytes. jku, jwk, x5u
+ * are never looked at. SKR-340; the sentence says which check failed.
  */
 skr_status jws_verify_with_chain(const struct jws *jws, const struct jws_trust *trust) MUST_CHECK;
 

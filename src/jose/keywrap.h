@@ -14,18 +14,18 @@
 const char *keywrap_digest(const char *enc);
 
 /*
- * Opens C1 || C2 (split by the size of `transport`) into `ret_target`, whose limit counts. Every cause of failure is the same
- * SKR-341 with the same sentence, so that nothing can be learnt from which check failed.
+ * Opens C1 || C2 (split by the size of `transport`) into `ret_target`, whose limit counts. Every cause of failure is
+ * the same SKR-341 with the same sentence, so that nothing can be learnt from which check failed.
  */
-skr_status keywrap_open(const char *enc, EVP_PKEY *transport, const void *wrapped, size_t len, struct buf *ret_target)
-    MUST_CHECK;
+skr_status keywrap_open(const char *enc, EVP_PKEY *transport, const void *wrapped, size_t len,
+                        struct buf *ret_target) MUST_CHECK;
 
 /* Only the second half: AES key wrap with padding opened by a key of 16, 24 or 32 bytes. SKR-341. */
-skr_status keywrap_open_aes(const void *kek, size_t kek_len, const void *wrapped, size_t len, struct buf *ret_target)
-    MUST_CHECK;
+skr_status keywrap_open_aes(const void *kek, size_t kek_len, const void *wrapped, size_t len,
+                            struct buf *ret_target) MUST_CHECK;
 
 /* The other direction, for the emulator and tests. `transport` is a public RSA key. Appends to `out`. SKR-599. */
-skr_status keywrap_seal(const char *enc, EVP_PKEY *transport, const void *target, size_t len, struct buf *out)
-    MUST_CHECK;
+skr_status keywrap_seal(const char *enc, EVP_PKEY *transport, const void *target, size_t len,
+                        struct buf *out) MUST_CHECK;
 
 #endif

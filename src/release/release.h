@@ -9,13 +9,13 @@
 /* A key as Key Vault gave it and threat model section 9 verified it. */
 struct released_key {
 	const struct key_config *config; /* borrowed from the configuration */
-	char kid[512];			 /* https://HOST/keys/NAME/VERSION as in the signed payload */
+	char kid[512];                   /* https://HOST/keys/NAME/VERSION as in the signed payload */
 	char version[65];
-	EVP_PKEY *key;	   /* RSA or EC with private part, made in `ossl`; NULL for oct */
-	struct buf secret; /* oct: the raw bytes */
-	unsigned ops;	   /* KEY_OP_… of the verified payload */
+	EVP_PKEY *key;                 /* RSA or EC with private part, made in `ossl`; NULL for oct */
+	struct buf secret;             /* oct: the raw bytes */
+	unsigned ops;                  /* KEY_OP_… of the verified payload */
 	uint8_t public_key_sha256[32]; /* of the DER SubjectPublicKeyInfo; zero for oct */
-	bool nonce_echoed; /* Managed HSM does; for vaults nobody could confirm it */
+	bool nonce_echoed;             /* Managed HSM does; for vaults nobody could confirm it */
 };
 
 struct release_step {
@@ -42,23 +42,25 @@ struct release_options {
 };
 
 /*
- * One whole login: makes a fresh RSA transport key in the ephemeral arena, asks the agent, verifies, unwraps and compares every key.
- * All keys or none. Keys are allocated in the key arena. Never retries by itself, except one repeat for G-04 (the
- * agent died) and G-03 as failure-matrix section 6a says. No lock of the caller may be held. `config` and `token` must
- * outlive the result.
+ * One whole login: makes a fresh RSA transport key in the ephemeral arena, asks the agent, verifies, unwraps and
+ * compares every key. All keys or none. Keys are allocated in the key arena. Never retries by itself, except one repeat
+ * for G-04 (the agent died) and G-03 as failure-matrix section 6a says. No lock of the caller may be held. `config` and
+ * `token` must outlive the result.
  *
  * Fails as failure-matrix sections 3 to 6a say; the agent's failure comes back as its own number and sentence.
  */
 skr_status release_run(const struct config *config, const struct token_config *token,
-    const struct release_options *options, struct release *ret) MUST_CHECK;
+                       const struct release_options *options, struct release *ret) MUST_CHECK;
 
 /*
- * Environment for the agent, captured at the first C_Initialize (servers clear it for their workers): the variables of the
- * identity and security-context families, by secure_getenv. Not thread-safe; called under the module's initialisation.
+ * Environment for the agent, captured at the first C_Initialize (servers clear it for their workers): the variables of
+ * the identity and security-context families, by secure_getenv. Not thread-safe; called under the module's
+ * initialisation.
  */
 void release_capture_environment(const char *config_path);
 
-/* One key's answer verified: steps 1 to 7 of threat model section 9. What release_run does per key; exposed for tests and fuzzing. */
+/* One key's answer verified: steps 1 to 7 of threat model section 9. What release_run does per key; exposed for tests
+ * and fuzzing. */
 struct release_expectation {
 	const struct config *config;
 	const struct token_config *token;
@@ -70,7 +72,7 @@ struct release_expectation {
 	int64_t now; /* wall clock, seconds */
 };
 skr_status release_verify(const struct release_expectation *expected, const char *jws, size_t len,
-    struct released_key *ret) MUST_CHECK;
+                          struct released_key *ret) MUST_CHECK;
 
 /* The roots configured for release signatures. SKR-007. */
 skr_status release_anchors(const struct config *config, STACK_OF(X509) **ret) MUST_CHECK;
