@@ -32,38 +32,12 @@ fetch_provider() { # FOLDER
 	mv "$apt/version.new" "$apt/version"
 }
 
-# provider_configuration FILE [PROPERTIES] : an openssl.cnf with the provider; PROPERTIES become the process's default ones.
-# Digests stay outside the token then: OpenSSL copies digests half-way, and a token has no way to.
+# provider_configuration FILE [default] : the example of the documents with this machine's paths; `default`: for all.
 provider_configuration() {
 	have_provider
-	cat >"$1" <<-END
-		openssl_conf = openssl_init
-
-		[openssl_init]
-		providers = providers
-		${2:+alg_section = algorithms}
-
-		[providers]
-		default = default_provider
-		pkcs11 = pkcs11_provider
-
-		[default_provider]
-		activate = 1
-
-		[pkcs11_provider]
-		module = $provider
-		pkcs11-module-path = $module
-		${2:+pkcs11-module-block-operations = digest}
-		activate = 1
-
-		${2:+[algorithms]}
-		${2:+default_properties = $2}
-
-		[req]
-		distinguished_name = names
-
-		[names]
-	END
+	sed "s,^module = .*,module = $provider,; s,^pkcs11-module-path = .*,pkcs11-module-path = $module,
+		${2:+s/^#$2: //}" "$SKR_TOP/conf/examples/openssl-provider.cnf" >"$1"
+	printf '%s\n' '[req]' 'distinguished_name = names' '[names]' >>"$1"
 }
 
 # uri_pem URI FILE : a file that programs read as a private key in PEM, and that only says where the key is.
@@ -157,7 +131,7 @@ check_openssl_provider() {
 		tls_both_ways $key -tls1_3
 	done
 	echo "# the provider as the default of the whole process"
-	provider_configuration provider.cnf '?provider=pkcs11'
+	provider_configuration provider.cnf default
 	use_keys URI
 	provider_configuration provider.cnf
 	check_fails "a token that is not there" openssl dgst -sha256 -sign 'pkcs11:token=nowhere;object=p256;type=private' -out text.sig text
