@@ -14,11 +14,13 @@ AUTO_OSSL(builder, OSSL_PARAM_BLD, OSSL_PARAM_BLD_free)
 AUTO_OSSL(params, OSSL_PARAM, OSSL_PARAM_free)
 AUTO_OSSL(group, EC_GROUP, EC_GROUP_free)
 AUTO_OSSL(ec_point, EC_POINT, EC_POINT_clear_free)
+AUTO_OSSL(bn_ctx, BN_CTX, BN_CTX_free)
 AUTO_OSSL(secret_bn, BIGNUM, BN_clear_free)
 #define auto_builder   __attribute__((cleanup(builder_done))) OSSL_PARAM_BLD
 #define auto_params    __attribute__((cleanup(params_done))) OSSL_PARAM
 #define auto_group     __attribute__((cleanup(group_done))) EC_GROUP
 #define auto_ec_point  __attribute__((cleanup(ec_point_done))) EC_POINT
+#define auto_bn_ctx    __attribute__((cleanup(bn_ctx_done))) BN_CTX
 #define auto_secret_bn __attribute__((cleanup(secret_bn_done))) BIGNUM
 
 enum { RSA_PUBLIC_NUMBERS = 2, RSA_WITHOUT_PRIMES = 3, RSA_NUMBERS = 8, NUMBER_MAX = 1024 };
@@ -283,14 +285,15 @@ static CK_RV point_of(const struct curve *curve, const BIGNUM *d, uint8_t *out, 
 {
 	auto_group *group = EC_GROUP_new_by_curve_name_ex(ossl, NULL, curve->nid);
 	auto_ec_point *point = group ? EC_POINT_new(group) : NULL;
+	auto_bn_ctx *ctx = BN_CTX_secure_new_ex(ossl); /* without, the point is blinded in the default context */
 
-	if (!point)
+	if (!point || !ctx)
 		return CKR_HOST_MEMORY;
 	if (BN_is_zero(d) || BN_cmp(d, EC_GROUP_get0_order(group)) >= 0)
 		return CKR_ATTRIBUTE_VALUE_INVALID;
-	if (!EC_POINT_mul(group, point, d, NULL, NULL, NULL))
+	if (!EC_POINT_mul(group, point, d, NULL, NULL, ctx))
 		return refused(CKR_FUNCTION_FAILED);
-	*len = EC_POINT_point2oct(group, point, POINT_CONVERSION_UNCOMPRESSED, out, *len, NULL);
+	*len = EC_POINT_point2oct(group, point, POINT_CONVERSION_UNCOMPRESSED, out, *len, ctx);
 	return *len ? CKR_OK : refused(CKR_FUNCTION_FAILED);
 }
 

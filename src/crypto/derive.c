@@ -4,15 +4,9 @@
 #include "crypto/components.h"
 #include "crypto/mechanism.h"
 
-#include <openssl/core_names.h>
 #include <openssl/err.h>
-#include <openssl/kdf.h>
-#include <openssl/params.h>
 
-AUTO_OSSL(kdf, EVP_KDF, EVP_KDF_free)
-AUTO_OSSL(kdf_ctx, EVP_KDF_CTX, EVP_KDF_CTX_free)
-#define auto_kdf     __attribute__((cleanup(kdf_done))) EVP_KDF
-#define auto_kdf_ctx __attribute__((cleanup(kdf_ctx_done))) EVP_KDF_CTX
+#include <string.h>
 
 static void drop(struct key **key)
 {
@@ -50,24 +44,41 @@ static CK_RV agree(const struct key *base, const struct key *peer, uint8_t secre
 	return done ? CKR_OK : refused();
 }
 
-/* ANSI X9.63 (SEC 1 section 3.6.1). */
-static CK_RV stretch(const struct mechanism_params *params, uint8_t *secret, size_t secret_len, uint8_t *out,
+static bool hash_part(EVP_MD_CTX *ctx, const EVP_MD *md, const uint8_t *secret, size_t secret_len, uint32_t counter,
+                      const struct mechanism_params *params, uint8_t out[DIGEST_MAX])
+{
+	const uint8_t number[4] = {(uint8_t)(counter >> 24), (uint8_t)(counter >> 16), (uint8_t)(counter >> 8),
+	                           (uint8_t)counter};
+
+	return EVP_DigestInit_ex2(ctx, md, NULL) && EVP_DigestUpdate(ctx, secret, secret_len) &&
+	       EVP_DigestUpdate(ctx, number, sizeof(number)) &&
+	       EVP_DigestUpdate(ctx, params->label, params->label_len) && EVP_DigestFinal_ex(ctx, out, NULL);
+}
+
+/*
+ * ANSI X9.63 (SEC 1 section 3.6.1): hash(secret || counter || shared data), from 1 on. libcrypto 3.0 has it as a KDF,
+ * but that one takes the process down when it gets no memory (x963kdf_new() uses what it was refused).
+ */
+static CK_RV stretch(const struct mechanism_params *params, const uint8_t *secret, size_t secret_len, uint8_t *out,
                      size_t len)
 {
-	auto_kdf *kdf = EVP_KDF_fetch(ossl, OSSL_KDF_NAME_X963KDF, NULL);
-	auto_kdf_ctx *ctx = kdf ? EVP_KDF_CTX_new(kdf) : NULL;
 	const EVP_MD *md = digest_md(params->digest);
-	OSSL_PARAM given[4], *next = given;
+	auto_md_ctx *ctx = EVP_MD_CTX_new();
+	uint8_t part[DIGEST_MAX];
+	CK_RV rv = CKR_OK;
 
-	if (!ctx || !md)
+	if (!md || !ctx)
 		return CKR_HOST_MEMORY;
-	*next++ = OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)EVP_MD_get0_name(md), 0);
-	*next++ = OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, secret, secret_len);
-	if (params->label_len > 0)
-		*next++ =
-		    OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, (void *)params->label, params->label_len);
-	*next = OSSL_PARAM_construct_end();
-	return EVP_KDF_derive(ctx, out, len, given) > 0 ? CKR_OK : refused();
+	for (uint32_t counter = 1; rv == CKR_OK && len > 0; counter++) {
+		size_t taken = len < digest_size(params->digest) ? len : digest_size(params->digest);
+		if (!hash_part(ctx, md, secret, secret_len, counter, params, part))
+			rv = refused();
+		memcpy(out, part, taken);
+		out += taken;
+		len -= taken;
+	}
+	OPENSSL_cleanse(part, sizeof(part));
+	return rv;
 }
 
 static CK_RV derive(const struct mechanism_params *params, const struct key *base, const struct key_wanted *wanted,

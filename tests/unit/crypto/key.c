@@ -98,6 +98,111 @@ static void the_rejection_secret_is_the_hash_of_the_exponent(void **state)
 	key_drop(key);
 }
 
+static void secret_keys_have_the_lengths_of_their_types(void **state)
+{
+	static const CK_KEY_TYPE hmacs[] = {CKK_GENERIC_SECRET, CKK_SHA_1_HMAC,  CKK_SHA224_HMAC,
+	                                    CKK_SHA256_HMAC,    CKK_SHA384_HMAC, CKK_SHA512_HMAC};
+	static const uint8_t bytes[KEY_SECRET_MAX + 1] = {1, 2};
+	struct key *key = (struct key *)state;
+
+	for (size_t len = 0; len <= 40; len++) {
+		bool aes = len == 16 || len == 24 || len == 32;
+		CK_RV rv = key_new_secret(bytes, len, CKK_AES, KEY_USE_WRAP, &key);
+		assert_int_equal(rv, aes ? CKR_OK : CKR_KEY_SIZE_RANGE);
+		if (rv != CKR_OK)
+			continue;
+		assert_int_equal(key_type(key), CKK_AES);
+		assert_int_equal(key_size(key), len);
+		assert_int_equal(key_bits(key), 8 * len);
+		assert_int_equal(key_uses(key), KEY_USE_WRAP);
+		assert_true(key_is_secret(key) && key_is_private(key));
+		assert_null(key_pkey(key));
+		assert_memory_equal(key_secret(key), bytes, len);
+		assert_ptr_not_equal(key_secret(key), bytes);
+		key_drop(key);
+		key = (struct key *)state;
+	}
+	for (size_t i = 0; i < sizeof(hmacs) / sizeof(hmacs[0]); i++) {
+		assert_int_equal(key_new_secret(bytes, 0, hmacs[i], 0, &key), CKR_KEY_SIZE_RANGE);
+		assert_int_equal(key_new_secret(bytes, KEY_SECRET_MAX + 1, hmacs[i], 0, &key), CKR_KEY_SIZE_RANGE);
+		assert_ptr_equal(key, state); /* untouched */
+		assert_int_equal(key_new_secret(bytes, KEY_SECRET_MAX, hmacs[i], 0, &key), CKR_OK);
+		key_drop(key);
+		key = (struct key *)state;
+	}
+	assert_int_equal(key_new_secret(bytes, 16, CKK_RSA, 0, &key), CKR_KEY_TYPE_INCONSISTENT);
+	assert_int_equal(key_new_secret(bytes, 16, CKK_DES3, 0, &key), CKR_KEY_TYPE_INCONSISTENT);
+}
+
+static void a_check_value_is_three_bytes_of_zeros_encrypted_or_of_sha1(void **state)
+{
+	static const uint8_t zeros[16];
+	/* FIPS 197 with a key of zeros; FIPS 180-4, "abc" */
+	static const CK_BYTE of_aes[3] = {0x66, 0xe9, 0x4b}, of_abc[3] = {0xa9, 0x99, 0x3e};
+	struct key *aes = secret_of(zeros, 16, CKK_AES), *generic = secret_of("abc", 3, CKK_GENERIC_SECRET), *ec;
+	CK_BYTE value[4] = {0, 0, 0, 0xa5};
+
+	(void)state;
+	assert_int_equal(key_check_value(aes, value), CKR_OK);
+	assert_memory_equal(value, of_aes, 3);
+	assert_int_equal(key_check_value(generic, value), CKR_OK);
+	assert_memory_equal(value, of_abc, 3);
+	assert_int_equal(value[3], 0xa5);
+	assert_int_equal(key_new(ec_pkey("P-256"), true, 0, &ec), CKR_OK);
+	assert_int_equal(key_check_value(ec, value), CKR_KEY_TYPE_INCONSISTENT);
+	key_drop(aes);
+	key_drop(generic);
+	key_drop(ec);
+}
+
+static void a_key_with_other_uses_is_the_same_key(void **state)
+{
+	struct pair pair = pair_of(published_rsa_pkey());
+	struct key *secret = secret_of("sixteen bytes...", 16, CKK_AES), *other;
+
+	(void)state;
+	assert_int_equal(key_with_uses(pair.private, KEY_USE_DECRYPT, &other), CKR_OK);
+	assert_int_equal(key_uses(other), KEY_USE_DECRYPT);
+	assert_int_equal(key_uses(pair.private), all_uses);
+	assert_true(key_is_private(other));
+	assert_int_equal(key_bits(other), 2048);
+	assert_int_equal(EVP_PKEY_eq(key_pkey(other), key_pkey(pair.private)), 1);
+	assert_memory_equal(key_rejection_secret(other), key_rejection_secret(pair.private), 32);
+	pair_drop(pair); /* it lives on */
+	assert_int_equal(EVP_PKEY_get_bits(key_pkey(other)), 2048);
+	key_drop(other);
+
+	assert_int_equal(key_with_uses(secret, KEY_USE_WRAP, &other), CKR_OK);
+	assert_int_equal(key_uses(other), KEY_USE_WRAP);
+	key_drop(secret);
+	assert_memory_equal(key_secret(other), "sixteen bytes...", 16);
+	assert_int_equal(key_public_half(other, 0, &secret), CKR_KEY_TYPE_INCONSISTENT);
+	key_drop(other);
+}
+
+static void the_public_half_has_no_private_number(void **state)
+{
+	static const struct {
+		const char *curve, *number;
+	} cases[] = {{NULL, OSSL_PKEY_PARAM_RSA_D}, {"P-521", OSSL_PKEY_PARAM_PRIV_KEY}};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct key *private, *public;
+		BIGNUM *number = NULL;
+		EVP_PKEY *pkey = cases[i].curve ? ec_pkey(cases[i].curve) : published_rsa_pkey();
+		assert_int_equal(key_new(pkey, true, 0, &private), CKR_OK);
+		assert_int_equal(key_public_half(private, KEY_USE_VERIFY, &public), CKR_OK);
+		assert_false(key_is_private(public));
+		assert_int_equal(key_type(public), key_type(private));
+		assert_int_equal(EVP_PKEY_eq(key_pkey(public), pkey), 1);
+		assert_int_equal(EVP_PKEY_get_bn_param(key_pkey(public), cases[i].number, &number), 0);
+		ERR_clear_error();
+		key_drop(private);
+		key_drop(public);
+	}
+}
+
 static void *hold_and_drop(void *key)
 {
 	for (int i = 0; i < 100000; i++)
@@ -139,6 +244,10 @@ int main(void)
 	    cmocka_unit_test(rsa_below_2048_bits_is_refused),
 	    cmocka_unit_test(public_rsa_is_taken_up_to_8192_bits),
 	    cmocka_unit_test(the_rejection_secret_is_the_hash_of_the_exponent),
+	    cmocka_unit_test(secret_keys_have_the_lengths_of_their_types),
+	    cmocka_unit_test(a_check_value_is_three_bytes_of_zeros_encrypted_or_of_sha1),
+	    cmocka_unit_test(a_key_with_other_uses_is_the_same_key),
+	    cmocka_unit_test(the_public_half_has_no_private_number),
 	    cmocka_unit_test(references_are_counted_across_threads),
 	    cmocka_unit_test(nothing_is_held_and_dropped_without_harm),
 	};

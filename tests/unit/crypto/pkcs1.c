@@ -57,6 +57,40 @@ static void bytes_behind_the_message_keep_their_values(void **state)
 		assert_int_equal(out[i], 0xa5);
 }
 
+static void a_key_of_another_length_is_as_wrong_as_its_padding(void **state)
+{
+	static const size_t lengths[] = {16, 24, 32};
+	uint8_t block[K], wrong[K];
+	size_t len = 0, wrong_len = 0, seen = 0;
+
+	(void)state;
+	for (size_t message = 0; message <= ROOM; message++) {
+		pad(block, message);
+		memset(out, 0, sizeof(out));
+		assert_true(pkcs1_unpad_key(secret, ciphertext, block, K, lengths, 3, out, &len));
+		assert_true(len == 16 || len == 24 || len == 32);
+		if (message == 16 || message == 24 || message == 32) {
+			assert_int_equal(len, message);
+			assert_int_equal(out[1], 1);
+			continue;
+		}
+		uint8_t synthetic[32];
+		memcpy(synthetic, out, len);
+		pad(wrong, message);
+		wrong[1] = 1;
+		assert_true(pkcs1_unpad_key(secret, ciphertext, wrong, K, lengths, 3, out, &wrong_len));
+		assert_int_equal(wrong_len, len);
+		assert_memory_equal(out, synthetic, len);
+	}
+	for (uint8_t i = 0; i < 60; i++) { /* every length is given, by the ciphertext */
+		uint8_t other[K] = {i};
+		memset(block, 0, sizeof(block));
+		assert_true(pkcs1_unpad_key(secret, other, block, K, lengths, 3, out, &len));
+		seen |= (size_t)1 << len / 8;
+	}
+	assert_int_equal(seen, 1 << 2 | 1 << 3 | 1 << 4);
+}
+
 static void the_block_is_wiped(void **state)
 {
 	static const uint8_t zeros[K];
@@ -130,6 +164,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(every_length_of_message_comes_back),
 	    cmocka_unit_test(bytes_behind_the_message_keep_their_values),
+	    cmocka_unit_test(a_key_of_another_length_is_as_wrong_as_its_padding),
 	    cmocka_unit_test(the_block_is_wiped),
 	    cmocka_unit_test(every_wrong_padding_gives_the_same_other_message),
 	    cmocka_unit_test(eight_bytes_of_padding_are_enough),

@@ -18,7 +18,8 @@
 #define VALGRIND_MAKE_MEM_DEFINED(place, len)   ((void)(place), (void)(len), 0)
 #endif
 
-static void run(size_t k, bool padded, size_t message_len)
+/* `wanted` 0: every length will do. */
+static void run(size_t k, bool padded, size_t message_len, size_t wanted)
 {
 	uint8_t secret[32], ciphertext[PKCS1_BLOCK_MAX], block[PKCS1_BLOCK_MAX], out[PKCS1_BLOCK_MAX];
 	size_t len;
@@ -33,12 +34,15 @@ static void run(size_t k, bool padded, size_t message_len)
 
 	(void)VALGRIND_MAKE_MEM_UNDEFINED(secret, sizeof(secret));
 	(void)VALGRIND_MAKE_MEM_UNDEFINED(block, k);
-	bool done = pkcs1_unpad(secret, ciphertext, block, k, out, &len);
+	bool done = wanted ? pkcs1_unpad_key(secret, ciphertext, block, k, (size_t[]){16, wanted}, 2, out, &len)
+	                   : pkcs1_unpad(secret, ciphertext, block, k, out, &len);
 	(void)VALGRIND_MAKE_MEM_DEFINED(out, sizeof(out));
 	(void)VALGRIND_MAKE_MEM_DEFINED(&len, sizeof(len));
 
 	assert_true(done);
-	if (padded) {
+	if (wanted && (!padded || message_len != wanted)) {
+		assert_true(len == 16 || len == wanted);
+	} else if (padded) {
 		assert_int_equal(len, message_len);
 		assert_true(len == 0 || out[len - 1] == 0xff);
 	}
@@ -47,12 +51,15 @@ static void run(size_t k, bool padded, size_t message_len)
 static void no_jump_and_no_address_depends_on_the_block_or_the_key(void **state)
 {
 	(void)state;
-	run(256, true, 245);
-	run(256, true, 0);
-	run(256, true, 48);
-	run(256, false, 48);
-	run(384, true, 48);
-	run(512, false, 48);
+	run(256, true, 245, 0);
+	run(256, true, 0, 0);
+	run(256, true, 48, 0);
+	run(256, false, 48, 0);
+	run(384, true, 48, 0);
+	run(512, false, 48, 0);
+	run(256, true, 32, 32);
+	run(256, true, 31, 32);
+	run(256, false, 32, 32);
 }
 
 int main(void)
