@@ -86,7 +86,7 @@ value_of() { sed -n "s/.* $1=\([0-9]*\).*/\1/p" load.out; }
 under_load() {
 	local text=$1 status=0 loader
 	shift
-	"$tls_load" -s 120 -t 8 -a ca.pem "$port" >load.out 2>load.err &
+	"$tls_load" -s 900 -t 8 -a ca.pem "$port" >load.out 2>load.err &
 	loader=$!
 	children+=($loader)
 	sleep 0.5
@@ -168,6 +168,14 @@ check_nginx() {
 	check_releases 2 # by the new program
 }
 
+stop_all() {
+	local child
+	for child in "${children[@]:-}"; do
+		[ -z "$child" ] || kill "$child" 2>/dev/null || true
+	done
+	nginx_stop
+}
+
 # prepare_nginx : the certificates of the token's keys, and a client's.
 prepare_nginx() {
 	need nginx curl pgrep pkcs11-tool python3
@@ -180,7 +188,7 @@ prepare_nginx() {
 	cat client.crt client.key >client.pem
 	openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout stranger.key -out stranger.crt 2>/dev/null
 	released_before=$(releases)
-	trap 'nginx_stop' EXIT
+	trap stop_all EXIT
 }
 
 # other_key KEY-LINE [CERTIFICATE] : nginx.conf with another RSA key than the one that is served.
