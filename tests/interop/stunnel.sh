@@ -53,7 +53,7 @@ all() {
 }
 hello() { python3 -c '
 import socket, sys
-print(socket.create_connection(("127.0.0.1", int(sys.argv[1])), 20).makefile().read())' "$1"; }
+print(socket.create_connection(("127.0.0.1", int(sys.argv[1])), 20).makefile().readline(), end="")' "$1"; }
 
 verify=("CAfile = $SKR_RUN/ca.pem" "verifyChain = yes")
 for way in engine provider; do
