@@ -359,8 +359,9 @@ static skr_status open_tokens(const char *reserved)
 	bool same = false;
 
 	TRY(config_path(reserved, &path));
-	capture_environment_once(path);
 	skr_status status = configure(path, &old, &same);
+	if (!status.failure) /* the agent is to read what holds here, which may be the file of an earlier time */
+		capture_environment_once(config->path ? config->path : path);
 	free(path);
 	if (!status.failure)
 		status = arena_open(config->memory_lock);

@@ -299,9 +299,11 @@ static skr_status agent_start(const char *path, struct agent_client *ret)
 	ret->pidfd = fd_above_stdio(spawn.pidfd);
 	if (status.failure)
 		return status;
-	if (spawn.failed)
-		return FAIL(501, "%s: %s: errno %d (%s)", path, (const char *)(uintptr_t)spawn.failed, spawn.error,
-		            strerror(spawn.error));
+	if (spawn.failed) {
+		bool none_left = spawn.error == EMFILE || spawn.error == ENFILE; /* the pidfd is one */
+		return FAIL(none_left ? 16 : 501, "%s: %s: errno %d (%s)", path, (const char *)(uintptr_t)spawn.failed,
+		            spawn.error, strerror(spawn.error));
+	}
 	return OK;
 }
 
