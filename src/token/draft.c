@@ -100,9 +100,6 @@ static void object_done(struct object **object)
 }
 #define auto_object __attribute__((cleanup(object_done))) struct object
 
-/* Above every number of a token object's handle. */
-#define SESSION_OBJECT ((CK_OBJECT_HANDLE)1 << 60)
-
 static CK_RV draw_handle(CK_OBJECT_CLASS class, CK_OBJECT_HANDLE *ret)
 {
 	uint32_t number[2];
@@ -300,7 +297,7 @@ CK_RV draft_certificate(const struct draft *draft, struct object **ret)
 	return rv == CKR_OK ? finish(&object, ret) : rv;
 }
 
-CK_RV draft_copy(struct session *session, const struct object *object, const CK_ATTRIBUTE *template, CK_ULONG count,
+CK_RV draft_copy(struct session *session, CK_OBJECT_CLASS class, const CK_ATTRIBUTE *template, CK_ULONG count,
                  struct object **ret)
 {
 	const CK_ATTRIBUTE *private = template_get(template, count, CKA_PRIVATE);
@@ -310,5 +307,5 @@ CK_RV draft_copy(struct session *session, const struct object *object, const CK_
 	if (private && private->ulValueLen == sizeof(CK_BBOOL) && *(const CK_BBOOL *)private->pValue &&
 	    !session_logged_in(session))
 		return CKR_USER_NOT_LOGGED_IN;
-	return new_object(object->class, ret);
+	return new_object(class, ret);
 }

@@ -41,7 +41,7 @@ CK_RV draft_certificate(const struct draft *draft, struct object **ret);
 /*
  * The beginning of a copy, without attributes or key: what the template wants of the token and of the login is allowed.
  */
-CK_RV draft_copy(struct session *session, const struct object *object, const CK_ATTRIBUTE *template, CK_ULONG count,
+CK_RV draft_copy(struct session *session, CK_OBJECT_CLASS class, const CK_ATTRIBUTE *template, CK_ULONG count,
                  struct object **ret);
 
 #endif

@@ -9,15 +9,15 @@
 
 /*
  * One thing on a token, or of a session: a certificate, a public, private or secret key, data. A token's is immutable
- * once it is published, but for the public key's `key`, which is made at its first use. A session's belongs to the
- * session, under its lock.
+ * once it is published, but for the public key's `key`, which is made at its first use. A session's is in the pool
+ * (pool.h), under its lock.
  *
  * A token object's handle is a hash of what it is (token, class, label, value), the class in the low four bits. So
  * parent and child of a fork give it the same number without talking about it, a number never comes to mean something
  * else, a key that was logged out and in again is found under the number it had, and a new version of a key has a new
  * one.
  *
- * Session objects' handles are drawn at random, and cannot be taken for these.
+ * Session objects' handles are drawn at random, above every number of a token object's.
  *
  * CKA_ID is the SHA-1 of the subjectPublicKey bits (RFC 5280 section 4.2.1.2, method 1): 20 bytes, computed alike from
  * a certificate, a public and a private key, which is how clients find them together. A symmetric key, which has no
@@ -30,7 +30,12 @@ struct object {
 	struct key *key; /* private, secret: always; public: once used; others: NULL */
 	bool released;   /* came with a login, not from a file */
 	bool is_private; /* CKA_PRIVATE */
+	/* Of a session object: */
+	const struct session *owner;
+	unsigned long epoch; /* of the login it was made under */
 };
+
+#define SESSION_OBJECT ((CK_OBJECT_HANDLE)1 << 60)
 
 struct objects {
 	struct object **item;

@@ -2,6 +2,7 @@
 #include "token/session.h"
 
 #include "token/login.h"
+#include "token/pool.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +47,8 @@ static void session_empty(struct session *session)
 		operation_free(TAKE(session->spare[kind]));
 	}
 	search_free(&session->search);
-	objects_free(&session->own);
+	auto_pool_lock lock = pool_lock();
+	pool_drop_owned(session);
 }
 
 /* The session's lock is held. The token loses its login with its last session (PKCS#11 2.40 section 5.6,
@@ -89,16 +91,15 @@ void sessions_close_all(struct token *token)
 	}
 }
 
-static void forget_private(struct session *session)
+static void forget_private(struct session *session, unsigned long epoch)
 {
-	auto_objects removed = {0};
-
 	for (int kind = 0; kind < OPERATION_KINDS; kind++) {
 		if (session->uses_private[kind])
 			operation_free(TAKE(session->active[kind]));
 		operation_free(TAKE(session->spare[kind]));
 	}
-	objects_remove(&session->own, object_is_private, &removed);
+	auto_pool_lock lock = pool_lock();
+	pool_drop_private(session->token, epoch);
 }
 
 /* Keeps keys that were erased from living on in this session. */
@@ -107,7 +108,7 @@ static void session_refresh(struct session *session)
 	unsigned long epoch = atomic_load(&session->token->login.epoch);
 
 	if (session->epoch != epoch)
-		forget_private(session);
+		forget_private(session, epoch);
 	session->epoch = epoch;
 }
 
@@ -136,6 +137,7 @@ void sessions_forget_private(struct token *token)
 void sessions_after_fork(bool clean)
 {
 	tag_state = 0;
+	pool_after_fork(clean);
 	for (size_t i = 0; i < SESSIONS_MAX; i++) {
 		struct session *session = atomic_load(&table[i]);
 		if (!session)
@@ -236,31 +238,32 @@ CK_RV session_info(struct session *session, CK_SESSION_INFO *info)
 
 /* ---- searching ---- */
 
-static void search_list(struct search *search, const struct objects *list, bool private_too,
-                        const CK_ATTRIBUTE *template, CK_ULONG count)
+static void search_match(struct search *search, const struct object *object, const CK_ATTRIBUTE *template,
+                         CK_ULONG count)
 {
-	for (size_t i = 0; i < list->count; i++) {
-		const struct object *object = list->item[i];
-		if ((private_too || !object_is_private(object)) &&
-		    attributes_match(&object->attributes, template, count))
-			search->found[search->count++] = object->handle;
-	}
+	if (attributes_match(&object->attributes, template, count))
+		search->found[search->count++] = object->handle;
 }
 
 CK_RV search_begin(struct session *session, const CK_ATTRIBUTE *template, CK_ULONG count)
 {
-	struct token *token = session->token;
+	const struct objects *of_token = &session->token->objects;
+	const struct object *object;
 
 	if (session->search.active)
 		return CKR_OPERATION_ACTIVE;
 	bool in = session_logged_in(session);
+	auto_pool_lock pool = pool_lock();
 	auto_state_lock lock = state_lock();
-	CK_OBJECT_HANDLE *found = calloc(token->objects.count + session->own.count + 1, sizeof(*found));
+	CK_OBJECT_HANDLE *found = calloc(of_token->count + pool_size() + 1, sizeof(*found));
 	if (!found)
 		return CKR_HOST_MEMORY;
 	struct search search = {.active = true, .found = found};
-	search_list(&search, &token->objects, in, template, count);
-	search_list(&search, &session->own, true, template, count);
+	for (size_t i = 0; i < of_token->count; i++)
+		if (in || !object_is_private(of_token->item[i]))
+			search_match(&search, of_token->item[i], template, count);
+	for (size_t place = 0; (object = pool_next(session, &place));)
+		search_match(&search, object, template, count);
 	session->search = search;
 	return CKR_OK;
 }
@@ -314,8 +317,13 @@ CK_RV session_ended(struct session *session, enum operation_kind kind, CK_RV rv,
 CK_RV session_key(struct session *session, CK_OBJECT_HANDLE handle, CK_MECHANISM_TYPE mechanism, struct key_view *ret)
 {
 	session_logged_in(session);
-	struct object *own = objects_find(&session->own, handle);
-	return own ? object_key_view(own, mechanism, ret) : login_key(session->token, handle, mechanism, ret);
+	if (handle & SESSION_OBJECT) {
+		auto_pool_lock lock = pool_lock();
+		struct object *object = pool_find(session, handle);
+		if (object)
+			return object_key_view(object, mechanism, ret);
+	}
+	return login_key(session->token, handle, mechanism, ret);
 }
 
 /* Which half of a pair it is for; a secret key is both. */

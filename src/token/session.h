@@ -26,7 +26,6 @@ struct session {
 	CK_SESSION_HANDLE handle; /* 0: closed */
 	struct token *token;
 	bool read_write;
-	struct objects own; /* its session objects; nobody else sees them, and they end with it */
 	struct operation *active[OPERATION_KINDS];
 	bool uses_private[OPERATION_KINDS];       /* the active one has the key of a private object */
 	struct operation *spare[OPERATION_KINDS]; /* the last finished one: saves the set-up when the next is alike */

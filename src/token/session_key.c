@@ -6,6 +6,7 @@
 #include "crypto/generate.h"
 #include "crypto/wrap.h"
 #include "token/draft.h"
+#include "token/pool.h"
 #include "token/session_object.h"
 
 static void object_done(struct object **object)
@@ -96,6 +97,16 @@ static CK_RV make_pair(const CK_MECHANISM *mechanism, const struct draft *public
 	return rv;
 }
 
+/* Another session may have destroyed it meanwhile. */
+static void session_take_back(struct session *session, CK_OBJECT_HANDLE handle)
+{
+	auto_pool_lock pool = pool_lock();
+	const struct object *object = pool_find(session, handle);
+
+	if (object)
+		pool_drop(object);
+}
+
 CK_RV session_generate_pair(struct session *session, const CK_MECHANISM *mechanism,
                             const struct pair_templates *templates, CK_OBJECT_HANDLE *ret_public,
                             CK_OBJECT_HANDLE *ret_private)
@@ -115,7 +126,6 @@ CK_RV session_generate_pair(struct session *session, const CK_MECHANISM *mechani
 	if (rv != CKR_OK)
 		return rv;
 
-	struct object *first = public;
 	rv = session_adopt(session, TAKE(public), &handle);
 	if (rv != CKR_OK)
 		return rv;
@@ -123,7 +133,7 @@ CK_RV session_generate_pair(struct session *session, const CK_MECHANISM *mechani
 	if (rv == CKR_OK)
 		*ret_public = handle;
 	else
-		objects_drop(&session->own, first);
+		session_take_back(session, handle);
 	return rv;
 }
 

@@ -3,6 +3,7 @@
 
 #include "crypto/components.h"
 #include "token/draft.h"
+#include "token/pool.h"
 
 #include <stdlib.h>
 
@@ -12,31 +13,31 @@ static void object_done(struct object **object)
 }
 #define auto_object __attribute__((cleanup(object_done))) struct object
 
-/* ---- the session's list ---- */
+/* ---- the pool ---- */
 
-static CK_ULONG bytes_of(const struct objects *list)
+/* Whether `owner` may have so much more. */
+static bool fits(const struct session *owner, size_t objects, CK_ULONG bytes)
 {
-	CK_ULONG sum = 0;
+	size_t count;
+	CK_ULONG size;
 
-	for (size_t i = 0; i < list->count; i++)
-		sum += attributes_size(&list->item[i]->attributes);
-	return sum;
+	pool_owned(owner, &count, &size);
+	return count + objects <= SESSION_OBJECTS_MAX && size + bytes <= SESSION_BYTES_MAX;
 }
 
 CK_RV session_adopt(struct session *session, struct object *object, CK_OBJECT_HANDLE *ret)
 {
 	CK_OBJECT_HANDLE handle = object->handle;
-	CK_ULONG bytes = bytes_of(&session->own) + attributes_size(&object->attributes);
+	auto_pool_lock lock = pool_lock();
 
-	if (session->own.count >= SESSION_OBJECTS_MAX || bytes > SESSION_BYTES_MAX ||
-	    objects_find(&session->own, handle)) {
+	if (!fits(session, 1, attributes_size(&object->attributes))) {
 		object_free(object);
 		return CKR_DEVICE_MEMORY;
 	}
-	if (objects_add(&session->own, object).failure)
-		return CKR_HOST_MEMORY;
-	*ret = handle;
-	return CKR_OK;
+	CK_RV rv = pool_add(session, object);
+	if (rv == CKR_OK)
+		*ret = handle;
+	return rv;
 }
 
 /* Under the state lock: the token's object, if it may be seen. */
@@ -48,11 +49,10 @@ static struct object *token_object(const struct session *session, CK_OBJECT_HAND
 	return object && (!object_is_private(object) || token->login.state == LOGIN_IN) ? object : NULL;
 }
 
-/* The session's own object; else why not: the token's objects are not changed, and all others are not there. */
-static CK_RV own_object(struct session *session, CK_OBJECT_HANDLE handle, struct object **ret)
+/* Under the pool's lock: a session object; else why not: the token's are not changed, and all others are not there. */
+static CK_RV session_object(struct session *session, CK_OBJECT_HANDLE handle, struct object **ret)
 {
-	session_logged_in(session);
-	*ret = objects_find(&session->own, handle);
+	*ret = pool_find(session, handle);
 	if (*ret)
 		return CKR_OK;
 	auto_state_lock lock = state_lock();
@@ -62,7 +62,8 @@ static CK_RV own_object(struct session *session, CK_OBJECT_HANDLE handle, struct
 CK_RV session_read(struct session *session, CK_OBJECT_HANDLE handle, CK_ATTRIBUTE *template, CK_ULONG count)
 {
 	session_logged_in(session);
-	struct object *own = objects_find(&session->own, handle);
+	auto_pool_lock pool = pool_lock();
+	struct object *own = pool_find(session, handle);
 
 	if (own)
 		return object_read(own, template, count);
@@ -74,7 +75,8 @@ CK_RV session_read(struct session *session, CK_OBJECT_HANDLE handle, CK_ATTRIBUT
 CK_RV session_object_size(struct session *session, CK_OBJECT_HANDLE handle, CK_ULONG *ret)
 {
 	session_logged_in(session);
-	struct object *object = objects_find(&session->own, handle);
+	auto_pool_lock pool = pool_lock();
+	struct object *object = pool_find(session, handle);
 	auto_state_lock lock = state_lock();
 
 	if (!object)
@@ -88,13 +90,15 @@ CK_RV session_object_size(struct session *session, CK_OBJECT_HANDLE handle, CK_U
 CK_RV session_destroy(struct session *session, CK_OBJECT_HANDLE handle)
 {
 	struct object *object;
-	CK_RV rv = own_object(session, handle, &object);
 
+	session_logged_in(session);
+	auto_pool_lock pool = pool_lock();
+	CK_RV rv = session_object(session, handle, &object);
 	if (rv != CKR_OK)
 		return rv;
 	if (!attributes_flag(&object->attributes, CKA_DESTROYABLE))
 		return CKR_ACTION_PROHIBITED;
-	objects_drop(&session->own, object);
+	pool_drop(object);
 	return CKR_OK;
 }
 
@@ -223,8 +227,10 @@ CK_RV session_change(struct session *session, CK_OBJECT_HANDLE handle, const CK_
 	struct object *object;
 	struct attributes attributes;
 	struct key *key = NULL;
-	CK_RV rv = own_object(session, handle, &object);
 
+	session_logged_in(session);
+	auto_pool_lock pool = pool_lock();
+	CK_RV rv = session_object(session, handle, &object);
 	if (rv != CKR_OK)
 		return rv;
 	if (!attributes_flag(&object->attributes, CKA_MODIFIABLE))
@@ -232,7 +238,7 @@ CK_RV session_change(struct session *session, CK_OBJECT_HANDLE handle, const CK_
 	rv = changed_attributes(object, TO_CHANGE, template, count, &attributes);
 	if (rv != CKR_OK)
 		return rv;
-	if (bytes_of(&session->own) + attributes_size(&attributes) > SESSION_BYTES_MAX)
+	if (!fits(object->owner, 0, attributes_size(&attributes)))
 		rv = CKR_DEVICE_MEMORY;
 	if (rv == CKR_OK && object->key)
 		rv = changed_key(object->key, &attributes, &key);
@@ -247,21 +253,47 @@ CK_RV session_change(struct session *session, CK_OBJECT_HANDLE handle, const CK_
 	return CKR_OK;
 }
 
-CK_RV session_copy(struct session *session, CK_OBJECT_HANDLE handle, const CK_ATTRIBUTE *template, CK_ULONG count,
-                   CK_OBJECT_HANDLE *ret)
+/* The object of which a copy is allowed. */
+static CK_RV copyable(struct session *session, CK_OBJECT_HANDLE handle, struct object **ret)
 {
-	auto_object *copy = NULL;
-	struct object *object;
-	CK_RV rv = own_object(session, handle, &object);
+	CK_RV rv = session_object(session, handle, ret);
+	return rv == CKR_OK && !attributes_flag(&(*ret)->attributes, CKA_COPYABLE) ? CKR_ACTION_PROHIBITED : rv;
+}
 
-	if (rv == CKR_OK && !attributes_flag(&object->attributes, CKA_COPYABLE))
-		rv = CKR_ACTION_PROHIBITED;
-	if (rv == CKR_OK)
-		rv = draft_copy(session, object, template, count, &copy);
+/* What the copy is to be of, `copy` gets: the attributes as the template changes them, and the key. */
+static CK_RV fill(struct session *session, CK_OBJECT_HANDLE handle, const CK_ATTRIBUTE *template, CK_ULONG count,
+                  struct object *copy)
+{
+	auto_pool_lock pool = pool_lock();
+	struct object *object;
+
+	CK_RV rv = copyable(session, handle, &object);
 	if (rv == CKR_OK)
 		rv = changed_attributes(object, TO_COPY, template, count, &copy->attributes);
 	if (rv == CKR_OK && object->key)
 		rv = changed_key(object->key, &copy->attributes, &copy->key);
+	return rv;
+}
+
+static CK_RV may_copy(struct session *session, CK_OBJECT_HANDLE handle)
+{
+	auto_pool_lock pool = pool_lock();
+	struct object *object;
+
+	return copyable(session, handle, &object);
+}
+
+CK_RV session_copy(struct session *session, CK_OBJECT_HANDLE handle, const CK_ATTRIBUTE *template, CK_ULONG count,
+                   CK_OBJECT_HANDLE *ret)
+{
+	auto_object *copy = NULL;
+
+	session_logged_in(session);
+	CK_RV rv = may_copy(session, handle);
+	if (rv == CKR_OK)
+		rv = draft_copy(session, handle_class(handle), template, count, &copy);
+	if (rv == CKR_OK)
+		rv = fill(session, handle, template, count, copy);
 	if (rv != CKR_OK)
 		return rv;
 	copy->is_private = attributes_flag(&copy->attributes, CKA_PRIVATE);

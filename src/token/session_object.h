@@ -5,10 +5,11 @@
 #include "token/session.h"
 
 /*
- * Session objects: of one session, seen by no other, gone with it. They live beside the token's objects and can neither
- * change nor weaken them (rules.h). All functions want the session's lock, and templates that template_check() passed.
+ * Session objects: of the session that made them, gone with it; the others with the token see them (pool.h). They live
+ * beside the token's objects and can neither change nor weaken them (rules.h). All functions want the session's lock,
+ * and templates that template_check() passed.
  */
-#define SESSION_OBJECTS_MAX 1024
+#define SESSION_OBJECTS_MAX 1024              /* of one session */
 #define SESSION_BYTES_MAX   (4 * 1024 * 1024) /* of attribute values */
 
 /* C_CreateObject. As draft_begin (draft.h); CKR_DEVICE_MEMORY above the limits; as crypto/components.h. */

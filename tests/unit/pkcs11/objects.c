@@ -6,8 +6,10 @@
 #include "token/session_object.h"
 #include "unit/pkcs11/played_release.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -231,22 +233,114 @@ static void a_certificate_is_what_it_says(void **state)
 
 /* ---- whose they are ---- */
 
-static void session_objects_are_the_sessions_alone_and_end_with_it(void **state)
+/* PKCS#11 2.40, and Java, which makes a key in one session and uses it in another. */
+static void all_sessions_with_a_token_use_an_object_until_its_own_ends(void **state)
 {
 	(void)state;
-	CK_OBJECT_HANDLE object;
-	CK_BYTE value[64];
+	CK_MECHANISM ecb = {CKM_AES_ECB, NULL, 0};
+	CK_OBJECT_HANDLE object, key, copy;
+	CK_BYTE value[64], block[16] = {0};
+	CK_ULONG len = sizeof(block);
 	CK_ATTRIBUTE t = {CKA_VALUE, value, sizeof(value)};
-	CK_SESSION_HANDLE other = open_session();
+	CK_SESSION_HANDLE other = open_session(), stranger = 0;
 
+	assert_ok(p11->C_OpenSession(1, CKF_SERIAL_SESSION, NULL, NULL, &stranger));
 	assert_ok(CREATE(&object, VALUE(CKA_CLASS, class_data), BYTES(CKA_LABEL, "mine"), BYTES(CKA_VALUE, "abc")));
+	assert_ok(AES(&key, BYTES(CKA_LABEL, "key")));
+	assert_true(find_in(other, CKO_DATA, "mine") == object);
+	assert_ok(p11->C_GetAttributeValue(other, object, &t, 1));
+	assert_ok(p11->C_CopyObject(other, object, (CK_ATTRIBUTE[]){BYTES(CKA_LABEL, "others")}, 1, &copy));
+	assert_ok(p11->C_EncryptInit(other, &ecb, key));
+
+	assert_int_equal(find_in(stranger, CKO_DATA, "mine"), 0);
+	assert_rv(p11->C_GetAttributeValue(stranger, object, &t, 1), CKR_OBJECT_HANDLE_INVALID);
+	assert_rv(p11->C_EncryptInit(stranger, &ecb, key), CKR_USER_NOT_LOGGED_IN);
+	assert_rv(p11->C_DestroyObject(stranger, object), CKR_OBJECT_HANDLE_INVALID);
+
+	assert_ok(p11->C_CloseSession(session));
+	session = other;
 	assert_int_equal(find_in(other, CKO_DATA, "mine"), 0);
 	assert_rv(p11->C_GetAttributeValue(other, object, &t, 1), CKR_OBJECT_HANDLE_INVALID);
 	assert_rv(p11->C_DestroyObject(other, object), CKR_OBJECT_HANDLE_INVALID);
-	assert_ok(p11->C_CloseSession(session));
-	session = open_session();
-	assert_int_equal(find_in(session, CKO_DATA, "mine"), 0);
-	assert_rv(p11->C_GetAttributeValue(session, object, &t, 1), CKR_OBJECT_HANDLE_INVALID);
+	assert_ok(p11->C_Encrypt(other, block, 16, block, &len)); /* what is under way has its key */
+	assert_rv(p11->C_EncryptInit(other, &ecb, key), CKR_KEY_HANDLE_INVALID);
+	assert_true(find_in(other, CKO_DATA, "others") == copy);
+	assert_ok(p11->C_DestroyObject(other, copy));
+}
+
+static void a_logout_ends_the_private_objects_of_every_session(void **state)
+{
+	(void)state;
+	CK_MECHANISM ecb = {CKM_AES_ECB, NULL, 0};
+	CK_OBJECT_HANDLE key;
+	CK_SESSION_HANDLE other = open_session();
+
+	assert_ok(AES(&key, BYTES(CKA_LABEL, "key")));
+	assert_ok(p11->C_EncryptInit(other, &ecb, key));
+	assert_ok(p11->C_Logout(other));
+	assert_int_equal(find_in(session, CKO_SECRET_KEY, "key"), 0);
+	assert_ok(p11->C_Login(other, CKU_USER, NULL, 0));
+	assert_int_equal(find_in(session, CKO_SECRET_KEY, "key"), 0);
+	assert_rv(p11->C_EncryptInit(session, &ecb, key), CKR_KEY_HANDLE_INVALID);
+	assert_rv(p11->C_EncryptInit(other, &ecb, key), CKR_KEY_HANDLE_INVALID);
+}
+
+/* One thread makes and destroys what the others use, for a race detector. */
+static atomic_bool over;
+
+static void *use_what_others_make(void *unused)
+{
+	CK_MECHANISM ecb = {CKM_AES_ECB, NULL, 0};
+	CK_ATTRIBUTE class = VALUE(CKA_CLASS, class_secret);
+	CK_BYTE block[16] = {0};
+	CK_ULONG len, count;
+	CK_OBJECT_HANDLE found[16];
+	CK_SESSION_HANDLE s = open_session();
+
+	while (!atomic_load(&over)) {
+		p11->C_FindObjectsInit(s, &class, 1);
+		count = 0;
+		p11->C_FindObjects(s, found, COUNT(found), &count);
+		p11->C_FindObjectsFinal(s);
+		for (CK_ULONG i = 0; i < count; i++) {
+			CK_OBJECT_HANDLE copy;
+			len = sizeof(block);
+			if (p11->C_EncryptInit(s, &ecb, found[i]) == CKR_OK)
+				p11->C_Encrypt(s, block, sizeof(block), block, &len);
+			if (p11->C_CopyObject(s, found[i], NULL, 0, &copy) == CKR_OK)
+				p11->C_DestroyObject(s, copy);
+		}
+	}
+	p11->C_CloseSession(s);
+	return unused;
+}
+
+static void objects_end_while_others_use_them(void **state)
+{
+	(void)state;
+	pthread_t threads[3];
+	CK_OBJECT_HANDLE key;
+
+	atomic_store(&over, false);
+	for (size_t i = 0; i < COUNT(threads); i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, use_what_others_make, NULL), 0);
+	for (int round = 0; round < 100; round++) {
+		CK_SESSION_HANDLE outer = session;
+		session = open_session();
+		assert_ok(AES(&key, BYTES(CKA_LABEL, "one")));
+		assert_ok(AES(&key, BYTES(CKA_LABEL, "two")));
+		assert_ok(CHANGE(key, BYTES(CKA_LABEL, "changed")));
+		assert_ok(p11->C_DestroyObject(session, key));
+		if (round % 10 == 0) {
+			assert_ok(p11->C_Logout(session));
+			assert_ok(p11->C_Login(session, CKU_USER, NULL, 0));
+		}
+		assert_ok(p11->C_CloseSession(session));
+		session = outer;
+	}
+	atomic_store(&over, true);
+	for (size_t i = 0; i < COUNT(threads); i++)
+		pthread_join(threads[i], NULL);
 }
 
 static void private_session_objects_end_with_the_login(void **state)
@@ -757,6 +851,8 @@ static int start(void **state)
 	static const char *const names[] = {"rsa", "ec", "aes", "wrap", "hmac"};
 	for (size_t i = 0; i < COUNT(names); i++)
 		fprintf(f, "key = https://contoso.managedhsm.azure.net/keys/%s\n", names[i]);
+	fprintf(f, "[token stranger]\nattestation = https://sharedneu.neu.attest.azure.net\n"
+	           "key = https://contoso.managedhsm.azure.net/keys/other\n");
 	fclose(f);
 	chmod(conf, 0644);
 	setenv("SKR_PKCS11_CONF", conf, 1);
@@ -779,7 +875,9 @@ int main(void)
 	    TEST(data_is_kept_found_changed_and_destroyed),
 	    TEST(templates_that_do_not_fit_are_refused),
 	    TEST(a_certificate_is_what_it_says),
-	    TEST(session_objects_are_the_sessions_alone_and_end_with_it),
+	    TEST(all_sessions_with_a_token_use_an_object_until_its_own_ends),
+	    TEST(a_logout_ends_the_private_objects_of_every_session),
+	    TEST(objects_end_while_others_use_them),
 	    TEST(private_session_objects_end_with_the_login),
 	    TEST(a_session_has_only_so_many),
 	    TEST(a_child_has_none),
