@@ -7,7 +7,6 @@
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /*
  * What a token shows before anybody logs in: the certificates and public keys of the files its section names.
@@ -155,13 +154,13 @@ static const struct key_config *next_without(const struct token_config *settings
 	return NULL;
 }
 
-/* "/etc/ssl/certs/www.pem" is named like "www". */
+/* "/etc/ssl/certs/www.pem" is named like "www", and not like "WWW". */
 static bool is_named_like(const char *path, const char *name)
 {
 	const char *stem = file_stem(path), *dot = strrchr(stem, '.');
 	size_t len = dot && dot != stem ? (size_t)(dot - stem) : strlen(stem);
 
-	return strlen(name) == len && strncasecmp(stem, name, len) == 0;
+	return strlen(name) == len && memcmp(stem, name, len) == 0;
 }
 
 static void match_names(const struct token_config *settings, struct items *items)

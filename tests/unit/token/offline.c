@@ -137,6 +137,39 @@ static void by_the_name_of_the_file(void **state)
 	assert_string_equal(label_of(&list, CKO_CERTIFICATE, 1), "offline-k1");
 }
 
+/* Whatever the order of the files, labels stay where they belong. */
+static void files_named_like_keys_may_come_in_any_order(void **state)
+{
+	(void)state;
+	struct key_config key[] = {KEY("offline-k0"), KEY("offline-k1"), KEY("offline-k2")};
+	const char *files[] = {"offline-k2.pem", "offline-k0.pem", "offline-k1.pem"};
+	const int whose[] = {2, 0, 1};
+	char expected[] = "offline-k0";
+
+	key[1].name = "other"; /* so that it is the label */
+	for (int i = 0; i < 3; i++)
+		write_one(files[i], whose[i], "anybody", false);
+	auto_objects list = objects_of(key, 3, files, 3);
+	for (int i = 0; i < 3; i++) {
+		expected[9] = (char)('0' + i);
+		assert_string_equal(label_of(&list, CKO_CERTIFICATE, i), expected);
+		assert_string_equal(label_of(&list, CKO_PUBLIC_KEY, i), expected);
+	}
+}
+
+static void the_case_of_a_file_name_matters(void **state)
+{
+	(void)state;
+	struct key_config key[] = {KEY("k0"), KEY("offline-k1")};
+	const char *files[] = {"offline-K1.crt", "offline-a.pem"};
+
+	write_one(files[0], 0, "zero", false);
+	write_one(files[1], 1, "one", false);
+	auto_objects list = objects_of(key, 2, files, 2);
+	assert_string_equal(label_of(&list, CKO_CERTIFICATE, 0), "k0");
+	assert_string_equal(label_of(&list, CKO_CERTIFICATE, 1), "offline-k1");
+}
+
 static void by_the_pin_before_all_else(void **state)
 {
 	(void)state;
@@ -305,6 +338,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(in_the_order_of_the_keys),
 	    cmocka_unit_test(by_the_name_of_the_file),
+	    cmocka_unit_test(files_named_like_keys_may_come_in_any_order),
+	    cmocka_unit_test(the_case_of_a_file_name_matters),
 	    cmocka_unit_test(by_the_pin_before_all_else),
 	    cmocka_unit_test(a_pinned_key_takes_no_other_certificate),
 	    cmocka_unit_test(a_chain_is_shown_but_its_issuers_have_no_key),
