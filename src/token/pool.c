@@ -82,7 +82,7 @@ void pool_drop_private(const struct token *token, unsigned long epoch)
 {
 	for (size_t i = pool.count; i-- > 0;) {
 		const struct object *object = pool.item[i];
-		if (object->is_private && object->owner->token == token && object->epoch != epoch)
+		if (object->is_private && object->owner->token == token && object->epoch < epoch)
 			objects_drop(&pool, object);
 	}
 }

@@ -69,8 +69,9 @@ static int start(void **state)
 static int stop(void **state)
 {
 	(void)state;
-	static const char *const files[] = {"offline-a.pem",     "offline-b.pem",   "offline-k1.crt",
-	                                    "offline-chain.pem", "offline-pub.pem", "offline-bad.pem"};
+	static const char *const files[] = {"offline-a.pem",   "offline-b.pem",   "offline-k1.crt", "offline-chain.pem",
+	                                    "offline-pub.pem", "offline-bad.pem", "offline-K1.crt", "offline-k0.pem",
+	                                    "offline-k1.pem",  "offline-k2.pem"};
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
 		unlink(files[i]);
 	for (int i = 0; i < 4; i++)
