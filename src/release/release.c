@@ -643,6 +643,9 @@ static skr_status transport_new(struct attempt *attempt)
 	uint8_t nonce[32];
 
 	step_begins(attempt, "transport-key");
+	/* The nonce first: without randomness there is no key either, and only this says so. */
+	TRY(random_bytes(nonce, sizeof(nonce)));
+	TRY(base64url_encode(nonce, sizeof(nonce), &attempt->nonce));
 	TRY(transport_warm_up(attempt->token->enc, attempt->options));
 	transport_generate(attempt);
 	if (!attempt->transport)
@@ -652,8 +655,6 @@ static skr_status transport_new(struct attempt *attempt)
 	TRY(jwk_thumbprint(attempt->transport_jwk, &attempt->kid));
 	json_set_string(attempt->transport_jwk, "kid", buf_text(&attempt->kid));
 	key_ops_to_json(attempt->transport_jwk, KEY_OP_ENCRYPT);
-	TRY(random_bytes(nonce, sizeof(nonce)));
-	TRY(base64url_encode(nonce, sizeof(nonce), &attempt->nonce));
 
 	char detail[64];
 	snprintf(detail, sizeof(detail), "RSA %u", attempt->token->transport_bits);

@@ -7,9 +7,14 @@
 #include "cmocka_all.h"
 
 #include <fcntl.h>
+#include <errno.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -102,6 +107,46 @@ static int log_in_unlocked(void)
 	if (rv == CKR_HOST_MEMORY)
 		return 11;
 	return rv == CKR_OK && p11->C_Login(module_session("faulty"), CKU_USER, NULL, 0) == CKR_OK ? 0 : FAILED;
+}
+
+/* Refuses a call, or only those of it with this third argument. */
+static void forbid(int call, int third)
+{
+	struct sock_filter filter[] = {
+	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)call, 0, 3),
+	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+	    BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, (unsigned)(third < 0 ? 0 : third), 0, 1),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {.len = sizeof(filter) / sizeof(filter[0]), .filter = filter};
+
+	if (third > 0)
+		filter[3] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)third, 0, 1);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		_exit(77);
+}
+
+/* A login in a new process in which a call is refused: 0, 11: C_Initialize has no memory, 15: no randomness. */
+static int log_in_without(int call, int third)
+{
+	char line[1024];
+
+	module_load();
+	forbid(call, third);
+	CK_RV rv = p11->C_Initialize(NULL);
+	if (rv == CKR_HOST_MEMORY)
+		return 11;
+	if (rv != CKR_OK)
+		return fprintf(stderr, "C_Initialize: %s\n", rv_name(rv)), FAILED;
+	CK_SESSION_HANDLE session = module_session("faulty");
+	rv = p11->C_Login(session, CKU_USER, NULL, 0);
+	if (rv == CKR_OK)
+		return matrix_sign(session) == CKR_OK ? 0 : FAILED;
+	unsigned long failure = module_failure("faulty", line, sizeof(line));
+	fprintf(stderr, "%s %s\n", rv_name(rv), line);
+	return rv == CKR_DEVICE_ERROR && failure == 15 ? 15 : FAILED;
 }
 
 static int in_a_new_process(const char *what, uid_t uid)
@@ -226,6 +271,20 @@ static void memory_that_cannot_be_locked(void **state)
 	assert_int_equal(unlockable("off"), 0);
 	assert_int_equal(unlockable("auto"), swap ? 11 : 0);
 	assert_int_equal(unlockable("require"), 11);
+}
+
+/* E-10, E-12: a security module forbids what secrets need. Not in core files: refused; not wiped on fork: done without.
+ */
+static void calls_that_secrets_need(void **state)
+{
+	(void)state;
+	int code = in_a_new_process("no-dontdump", 0);
+
+	if (code == 77)
+		skip(); /* no seccomp here */
+	assert_int_equal(code, 11);
+	assert_int_equal(in_a_new_process("no-wipeonfork", 0), 0);
+	assert_int_equal(in_a_new_process("no-getrandom", 0), 15);
 }
 
 /* E-13 */
@@ -442,16 +501,30 @@ static void one_release_at_a_time(void **state)
 	assert_true(now_ms() - start >= 1400);
 }
 
+static int as_new_process(const char *what)
+{
+	if (strcmp(what, "slots") == 0)
+		return count_slots();
+	if (strcmp(what, "unlocked") == 0)
+		return log_in_unlocked();
+	if (strcmp(what, "no-dontdump") == 0)
+		return log_in_without(SYS_madvise, MADV_DONTDUMP);
+	if (strcmp(what, "no-wipeonfork") == 0)
+		return log_in_without(SYS_madvise, MADV_WIPEONFORK);
+	return log_in_without(SYS_getrandom, -1);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 2)
-		return strcmp(argv[1], "slots") == 0 ? count_slots() : log_in_unlocked();
+		return as_new_process(argv[1]);
 
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_teardown(an_unsafe_configuration_shows_nothing, tear_down),
 	    cmocka_unit_test_teardown(a_configuration_of_another_user_shows_nothing, tear_down),
 	    cmocka_unit_test_teardown(without_authorities_nobody_is_trusted, tear_down),
 	    cmocka_unit_test_teardown(memory_that_cannot_be_locked, tear_down),
+	    cmocka_unit_test_teardown(calls_that_secrets_need, tear_down),
 	    cmocka_unit_test_teardown(without_descriptors_a_login_fails_and_recovers, tear_down),
 	    cmocka_unit_test_teardown(a_cleared_environment_changes_nothing, tear_down),
 	    cmocka_unit_test_teardown(an_audit_trail_that_cannot_be_written, tear_down),

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# OpenSSL through libp11's engine: dgst, pkeyutl, req, cms, s_server, s_client; also with the engine as the default one.
+# OpenSSL through libp11's engine: dgst, pkeyutl, req, cms, s_server, s_client; also with the engine as the default one (I-21, C-17).
 . "$(dirname "$0")/../support/interop.sh"
 need openssl
 engine=$(echo /usr/lib/*/engines-3/pkcs11.so)
