@@ -8,7 +8,7 @@ packages_to_test="nginx-light python3-azure clang libclang-rt-14-dev clang-forma
 procps iproute2 mandoc debootstrap gnupg gpg-agent gnupg-pkcs11-scd openssh-server openssh-client
 systemd cryptsetup-bin apache2-bin haproxy stunnel4 postgresql libnss3-tools strongswan-pki
 libstrongswan-extra-plugins libstrongswan-standard-plugins openvpn eapoltest hostapd python3-pykcs11 golang-go
-golang-github-miekg-pkcs11-dev golang-github-thalesignite-crypto11-dev"
+golang-github-miekg-pkcs11-dev golang-github-thalesignite-crypto11-dev openjdk-17-jdk-headless"
 # Node from elsewhere brings its own npm, which Debian's conflicts with.
 command -v npm >/dev/null || packages_to_test="$packages_to_test nodejs npm"
 
