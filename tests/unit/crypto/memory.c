@@ -156,6 +156,12 @@ static void a_key_without_memory_is_not_made(void **state)
 
 static struct key *halves[2];
 
+/*
+ * Made anew for each failure: libcrypto 3.0 may be left with a blinding whose two halves do not belong together, and
+ * then the key opens nothing until the blinding is renewed, after 32 uses.
+ */
+static struct pair unblinded;
+
 static CK_RV generated_secret(void)
 {
 	CK_MECHANISM mechanism = {CKM_AES_KEY_GEN, NULL, 0};
@@ -213,14 +219,14 @@ static CK_RV private_by_cbc(void)
 static CK_RV secret_by_pkcs1(void)
 {
 	CK_MECHANISM mechanism = {CKM_RSA_PKCS, NULL, 0};
-	return wrapped_and_back(&mechanism, rsa.private, generic, CKO_SECRET_KEY);
+	return wrapped_and_back(&mechanism, unblinded.private, generic, CKO_SECRET_KEY);
 }
 
 static CK_RV secret_by_rsa_aes(void)
 {
 	struct rsa_aes_key_wrap_params params = {256, &oaep};
 	CK_MECHANISM mechanism = {CKM_RSA_AES_KEY_WRAP, &params, sizeof(params)};
-	return wrapped_and_back(&mechanism, rsa.private, generic, CKO_SECRET_KEY);
+	return wrapped_and_back(&mechanism, unblinded.private, generic, CKO_SECRET_KEY);
 }
 
 static void a_key_is_made_or_leaves_nothing(void **state)
@@ -236,6 +242,7 @@ static void a_key_is_made_or_leaves_nothing(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		bool fired = true;
 		for (long n = 1; fired; n++) {
+			unblinded = pair_of(published_rsa_pkey());
 			allocations = 0;
 			fails_at = n;
 			CK_RV rv = cases[i].make();
@@ -247,12 +254,11 @@ static void a_key_is_made_or_leaves_nothing(void **state)
 				fail_msg("%s: a key in spite of 0x%lx", cases[i].name, rv);
 			if (ERR_peek_error() != 0)
 				fail_msg("%s: errors stay behind allocation %ld", cases[i].name, n);
+			assert_true(fired || rv == CKR_OK);
 			key_drop(TAKE(halves[0]));
 			key_drop(TAKE(halves[1]));
+			pair_drop(unblinded);
 		}
-		assert_int_equal(cases[i].make(), CKR_OK);
-		key_drop(TAKE(halves[0]));
-		key_drop(TAKE(halves[1]));
 	}
 }
 
