@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * I-01, I-02, I-03 (by its cause): a key whose numbers are known is imported into the emulated vault and released; then
+ * I-01, I-02, I-03 (by its cause): keys whose numbers are known are imported into the emulated vault and released; then
  * this process searches its own memory for them: while logged in they lie only in pages that are kept out of core
  * files, after logout and finalize nowhere.
  */
@@ -16,24 +16,29 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { PIECE = 24, PARTS = 6 };
+enum { PIECE = 24, PARTS = 8 };
 
 /* Pieces of the private numbers, both byte orders, kept so that the copy for comparing is not itself found: masked. */
 static unsigned char pieces[PARTS][2][PIECE];
 static const unsigned char mask = 0x5c;
 
-static const char *const part_names[PARTS] = {OSSL_PKEY_PARAM_RSA_D,         OSSL_PKEY_PARAM_RSA_FACTOR1,
-                                              OSSL_PKEY_PARAM_RSA_FACTOR2,   OSSL_PKEY_PARAM_RSA_EXPONENT1,
-                                              OSSL_PKEY_PARAM_RSA_EXPONENT2, OSSL_PKEY_PARAM_RSA_COEFFICIENT1};
+static const char *const part_names[PARTS] = {OSSL_PKEY_PARAM_RSA_D,
+                                              OSSL_PKEY_PARAM_RSA_FACTOR1,
+                                              OSSL_PKEY_PARAM_RSA_FACTOR2,
+                                              OSSL_PKEY_PARAM_RSA_EXPONENT1,
+                                              OSSL_PKEY_PARAM_RSA_EXPONENT2,
+                                              OSSL_PKEY_PARAM_RSA_COEFFICIENT1,
+                                              "AES key",
+                                              "HMAC key"};
 
-/* Written by the set-up process to a file of its own: 8 bytes length, number, six times. */
+/* Written by the set-up process to a file of its own: 8 bytes length, number, eight times. */
 static void remember(int fd)
 {
 	for (int i = 0; i < PARTS; i++) {
 		unsigned char number[512];
 		uint64_t len;
 		assert_int_equal(read(fd, &len, sizeof(len)), sizeof(len));
-		assert_true(len >= PIECE + 16 && len <= sizeof(number));
+		assert_true(len >= PIECE + 8 && len <= sizeof(number));
 		assert_int_equal(read(fd, number, len), (ssize_t)len);
 		for (int k = 0; k < PIECE; k++) {
 			pieces[i][0][k] = number[8 + k] ^ mask;
@@ -45,6 +50,7 @@ static void remember(int fd)
 
 struct found {
 	int dumpable, guarded;
+	bool seen[PARTS];
 	char where[256];
 };
 
@@ -68,6 +74,7 @@ static void search_range(const unsigned char *start, const unsigned char *end, b
 					snprintf(found->where, sizeof(found->where), "%s of the key in %.200s",
 					         part_names[i], name);
 				*(dumpable ? &found->dumpable : &found->guarded) += 1;
+				found->seen[i] = true;
 			}
 }
 
@@ -110,6 +117,23 @@ static struct found search(void)
 
 static CK_SESSION_HANDLE session;
 
+static void encrypt_some(void)
+{
+	unsigned char iv[16] = {7}, text[64] = {3}, out[96];
+	CK_MECHANISM cbc = {CKM_AES_CBC_PAD, iv, sizeof(iv)}, hmac = {CKM_SHA256_HMAC, NULL, 0};
+
+	for (int i = 0; i < 20; i++) {
+		CK_ULONG len = sizeof(out), back = sizeof(out);
+		assert_ok(p11->C_EncryptInit(session, &cbc, module_find(session, CKO_SECRET_KEY, "known-aes")));
+		assert_ok(p11->C_Encrypt(session, text, sizeof(text), out, &len));
+		assert_ok(p11->C_DecryptInit(session, &cbc, module_find(session, CKO_SECRET_KEY, "known-aes")));
+		assert_ok(p11->C_Decrypt(session, out, len, out, &back));
+		len = sizeof(out);
+		assert_ok(p11->C_SignInit(session, &hmac, module_find(session, CKO_SECRET_KEY, "known-hmac")));
+		assert_ok(p11->C_Sign(session, text, sizeof(text), out, &len));
+	}
+}
+
 static void sign_some(void)
 {
 	unsigned char hash[32] = {3}, signature[256], plain[256];
@@ -145,10 +169,12 @@ static void a_released_key_lies_only_in_guarded_memory(void **state)
 	session = module_session("known");
 	module_login(session);
 	sign_some();
+	encrypt_some();
 	struct found in = search();
 	if (in.dumpable)
 		fail_msg("logged in: %s", in.where);
-	assert_true(in.guarded > 0);
+	for (int i = 0; i < PARTS; i++) /* else the search would prove nothing */
+		assert_true(in.seen[i]);
 
 	assert_ok(p11->C_Logout(session));
 	struct found out = search();
@@ -157,6 +183,7 @@ static void a_released_key_lies_only_in_guarded_memory(void **state)
 
 	module_login(session);
 	sign_some();
+	encrypt_some();
 	assert_ok(p11->C_Finalize(NULL));
 	out = search();
 	if (out.dumpable + out.guarded)
