@@ -40,11 +40,11 @@ for key in rsa2048 p256; do
 	wait_for_port "$port" || { cat "server-$key.log"; exit 1; }
 	for version in tls1.2 tls1.3; do
 		check_says "a server and a client with $key, $version" '200 OK' \
-			timeout 20 tstclnt -d $db -h localhost -p "$port" -n skr:$key -V $version:$version <request
+			timeout 60 tstclnt -d $db -h localhost -p "$port" -n skr:$key -V $version:$version <request
 	done
 	check_releases 7 # each client 2, the server once for both: 2, and 1 where it looks for the key of the client's certificate in every token
 	check_fails "without the client's key the server does not answer" \
-		timeout 10 openssl s_client -connect "localhost:$port" -CAfile ca.pem -tls1_2 </dev/null
+		timeout 60 openssl s_client -connect "localhost:$port" -CAfile ca.pem -tls1_2 </dev/null
 	check_releases 0
 	kill $server
 done

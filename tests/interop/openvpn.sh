@@ -54,7 +54,7 @@ start() { # NAME : sets NAME_pid
 shows() { # NAME COUNT TEXT : waits until its log has so many of it
 	local tries=0
 	until [ "$(grep -c -- "$3" "$1.log" 2>/dev/null)" -ge "$2" ]; do
-		[ $((tries += 1)) -lt 150 ] || { cat "$1.log"; return 1; }
+		[ $((tries += 1)) -lt 600 ] || { cat "$1.log"; return 1; }
 		sleep 0.1
 	done
 }

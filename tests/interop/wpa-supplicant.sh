@@ -30,7 +30,7 @@ hostapd hostapd.conf >hostapd.log 2>&1 &
 children+=($!)
 tries=0
 until grep -q AP-ENABLED hostapd.log; do
-	[ $((tries += 1)) -lt 100 ] || { cat hostapd.log; exit 1; }
+	[ $((tries += 1)) -lt 300 ] || { cat hostapd.log; exit 1; }
 	sleep 0.1
 done
 
@@ -62,7 +62,7 @@ configuration() { # MODULE KEY TLS-1.3-DISABLED
 		}
 	END
 }
-eapol() { in_usr_lib eapol_test -c wpa.conf -a 127.0.0.1 -p "$port" -s secret -t 10 "$@"; }
+eapol() { in_usr_lib eapol_test -c wpa.conf -a 127.0.0.1 -p "$port" -s secret -t 30 "$@"; }
 
 for key in rsa2048 p256; do
 	for version in 2 3; do
@@ -76,11 +76,11 @@ check_releases 2
 
 log_seen=$(wc -l <skr-pkcs11.log)
 azure_refuses
-check_refused "a login that Azure refuses is a failure" 'cannot load private key .*Function failed' eapol -t 5
+check_refused "a login that Azure refuses is a failure" 'cannot load private key .*Function failed' eapol -t 8
 check_log "our log says why" 'SKR-331 .*no permission to release the key'
 azure_allows
 configuration "$libraries/pkcs11/skr-pkcs11.so" nosuch 0
-check_refused "a wrong URI is a failure" 'cannot load private key .*object not found' eapol -t 5
+check_refused "a wrong URI is a failure" 'cannot load private key .*object not found' eapol -t 8
 configuration "$module" p256 0
 check_refused "a module elsewhere is refused" 'Not in trusted path /usr/lib/' eapol
 summary "wpa_supplicant" "$(version_of eapoltest)" "EAP-TLS with RSA and EC, TLS 1.2 and 1.3"

@@ -124,7 +124,7 @@ certificate() {
 wait_for_port() { # PORT
 	local tries=0
 	until (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; do
-		[ $((tries += 1)) -lt 100 ] || { echo "nobody listens on port $1"; return 1; }
+		[ $((tries += 1)) -lt 300 ] || { echo "nobody listens on port $1"; return 1; }
 		sleep 0.1
 	done
 }
