@@ -836,6 +836,126 @@ static void rsa_numbers_of_an_open_key_are_told_and_taken(void **state)
 	assert_rv(create(t, COUNT(t), &again), CKR_ATTRIBUTE_VALUE_INVALID);
 }
 
+/* ---- wrong arguments ---- */
+
+/* I-16: lengths that no buffer has, and none at all. */
+static void no_length_is_believed_blindly(void **state)
+{
+	(void)state;
+	const CK_ULONG huge = (CK_ULONG)-1;
+	CK_BYTE bytes[64] = {0};
+	CK_ATTRIBUTE much = {CKA_LABEL, bytes, huge}, nothing = {CKA_LABEL, NULL, 7},
+	             flagless = {CKA_SENSITIVE, NULL, 0};
+	CK_MECHANISM kw = {CKM_AES_KEY_WRAP, NULL, 0}, oaep = {CKM_RSA_PKCS_OAEP, bytes, huge},
+	             ecdh = {CKM_ECDH1_DERIVE, NULL, 48};
+	CK_OBJECT_HANDLE object, token = find_in(session, CKO_SECRET_KEY, "wrap");
+	CK_ATTRIBUTE usual[] = {VALUE(CKA_CLASS, class_secret), VALUE(CKA_KEY_TYPE, type_aes)};
+	CK_ULONG len = huge;
+
+	assert_rv(p11->C_CreateObject(session, &much, 1, &object), CKR_ARGUMENTS_BAD);
+	assert_rv(p11->C_CreateObject(session, &nothing, 1, &object), CKR_ARGUMENTS_BAD);
+	assert_rv(p11->C_CreateObject(session, NULL, 3, &object), CKR_ARGUMENTS_BAD);
+	assert_rv(p11->C_UnwrapKey(session, &kw, token, bytes, huge, usual, 2, &object), CKR_ARGUMENTS_BAD);
+	assert_rv(p11->C_UnwrapKey(session, &kw, token, bytes, 0, usual, 2, &object), CKR_WRAPPED_KEY_LEN_RANGE);
+	assert_rv(p11->C_UnwrapKey(session, &oaep, token, bytes, 40, usual, 2, &object), CKR_MECHANISM_PARAM_INVALID);
+	assert_rv(p11->C_DeriveKey(session, &ecdh, token, usual, 2, &object), CKR_MECHANISM_PARAM_INVALID);
+	assert_rv(p11->C_GenerateKey(session, &kw, usual, huge, &object), CKR_ARGUMENTS_BAD);
+	assert_rv(p11->C_GenerateKey(session, &kw, usual, 2, &object), CKR_MECHANISM_INVALID);
+	assert_rv(p11->C_GenerateKeyPair(session, &kw, usual, 2, usual, huge, &object, &object), CKR_ARGUMENTS_BAD);
+	assert_rv(p11->C_WrapKey(session, &oaep, token, token, bytes, &len), CKR_MECHANISM_PARAM_INVALID);
+	assert_rv(p11->C_WrapKey(session, &kw, token, token, bytes, NULL), CKR_ARGUMENTS_BAD);
+	assert_rv(p11->C_WrapKey(session, &kw, 4711, token, bytes, &len), CKR_WRAPPING_KEY_HANDLE_INVALID);
+	assert_rv(p11->C_WrapKey(session, &kw, token, 4711, bytes, &len), CKR_KEY_HANDLE_INVALID);
+	assert_rv(p11->C_UnwrapKey(session, &kw, 4711, bytes, 40, usual, 2, &object),
+	          CKR_UNWRAPPING_KEY_HANDLE_INVALID);
+
+	assert_ok(AES(&object, FLAG(CKA_EXTRACTABLE, true)));
+	assert_rv(p11->C_SetAttributeValue(session, object, &flagless, 1), CKR_ATTRIBUTE_VALUE_INVALID);
+	assert_rv(p11->C_SetAttributeValue(session, object, NULL, 0), CKR_ARGUMENTS_BAD);
+	assert_ok(CHANGE(object, {CKA_LABEL, NULL, 0}));
+	/* The length of what is wrapped is told, and a buffer that is too small is left alone. */
+	len = 0;
+	assert_ok(p11->C_WrapKey(session, &kw, token, object, NULL, &len));
+	assert_int_equal(len, 40);
+	len = 39;
+	assert_rv(p11->C_WrapKey(session, &kw, token, object, bytes, &len), CKR_BUFFER_TOO_SMALL);
+	assert_int_equal(len, 40);
+	assert_int_equal(bytes[0], 0);
+	len = huge;
+	assert_ok(p11->C_WrapKey(session, &kw, token, object, bytes, &len));
+	assert_int_equal(len, 40);
+}
+
+/* ---- threads ---- */
+
+struct worker {
+	pthread_t thread;
+	CK_OBJECT_HANDLE shared;
+	int done;
+};
+
+/* Any answer is right that means "it is gone"; the rest must be CKR_OK. */
+static bool gone(CK_RV rv)
+{
+	return rv == CKR_KEY_HANDLE_INVALID || rv == CKR_OBJECT_HANDLE_INVALID || rv == CKR_USER_NOT_LOGGED_IN ||
+	       rv == CKR_OPERATION_NOT_INITIALIZED || rv == CKR_ATTRIBUTE_VALUE_INVALID;
+}
+
+static bool work_once(const struct worker *worker)
+{
+	CK_MECHANISM make = {CKM_AES_KEY_GEN, NULL, 0}, ecb = {CKM_AES_ECB, NULL, 0};
+	CK_ATTRIBUTE template[] = {VALUE(CKA_VALUE_LEN, len32), FLAG(CKA_PRIVATE, worker->done % 2)},
+	             label = BYTES(CKA_LABEL, "renamed");
+	CK_SESSION_HANDLE s = open_session();
+	CK_OBJECT_HANDLE own = 0, copy = 0;
+	CK_BYTE block[16] = {0};
+	CK_ULONG len = sizeof(block);
+
+	CK_RV rv = p11->C_GenerateKey(s, &make, template, 2, &own);
+	if (rv == CKR_OK)
+		rv = p11->C_CopyObject(s, own, &label, 1, &copy);
+	if (rv == CKR_OK)
+		rv = p11->C_SetAttributeValue(s, worker->shared, &label, 1);
+	if (rv == CKR_OK)
+		rv = p11->C_EncryptInit(s, &ecb, worker->shared);
+	if (rv == CKR_OK)
+		rv = p11->C_Encrypt(s, block, 16, block, &len);
+	if (rv == CKR_OK)
+		rv = p11->C_DestroyObject(s, own);
+	return p11->C_CloseSession(s) == CKR_OK && (rv == CKR_OK || gone(rv));
+}
+
+static void *work(void *with)
+{
+	struct worker *worker = with;
+
+	while (worker->done < 100 && work_once(worker))
+		worker->done++;
+	return NULL;
+}
+
+static void many_sessions_make_use_and_destroy_at_once(void **state)
+{
+	(void)state;
+	struct worker workers[4] = {0};
+	CK_OBJECT_HANDLE shared;
+
+	assert_ok(AES(&shared, FLAG(CKA_PRIVATE, false)));
+	for (size_t i = 0; i < COUNT(workers); i++) {
+		workers[i].shared = shared;
+		pthread_create(&workers[i].thread, NULL, work, &workers[i]);
+	}
+	for (int i = 0; i < 10; i++) {
+		assert_ok(p11->C_Logout(session));
+		assert_ok(p11->C_Login(session, CKU_USER, NULL, 0));
+	}
+	for (size_t i = 0; i < COUNT(workers); i++) {
+		pthread_join(workers[i].thread, NULL);
+		assert_int_equal(workers[i].done, 100);
+	}
+	assert_true(find_in(session, CKO_SECRET_KEY, "renamed") == shared);
+}
+
 /* ---- set-up ---- */
 
 static int start(void **state)
@@ -897,6 +1017,8 @@ int main(void)
 	    TEST(a_generated_pair_signs_and_tells_what_it_may),
 	    TEST(an_imported_public_key_verifies),
 	    TEST(rsa_numbers_of_an_open_key_are_told_and_taken),
+	    TEST(no_length_is_believed_blindly),
+	    TEST(many_sessions_make_use_and_destroy_at_once),
 	};
 	return cmocka_run_group_tests(tests, start, stop);
 }
