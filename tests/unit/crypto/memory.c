@@ -234,15 +234,18 @@ static void a_key_is_made_or_leaves_nothing(void **state)
 	static const struct {
 		const char *name;
 		CK_RV (*make)(void);
-	} cases[] = {{"secret", generated_secret}, {"pair", generated_pair},      {"derive", derived},
-	             {"number", from_a_number},    {"KWP", secret_by_kwp},        {"CBC", private_by_cbc},
-	             {"PKCS #1", secret_by_pkcs1}, {"RSA AES", secret_by_rsa_aes}};
+		bool blinds;
+	} cases[] = {{"secret", generated_secret, false}, {"pair", generated_pair, false},
+	             {"derive", derived, false},          {"number", from_a_number, false},
+	             {"KWP", secret_by_kwp, false},       {"CBC", private_by_cbc, false},
+	             {"PKCS #1", secret_by_pkcs1, true},  {"RSA AES", secret_by_rsa_aes, true}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		bool fired = true;
 		for (long n = 1; fired; n++) {
-			unblinded = pair_of(published_rsa_pkey());
+			if (cases[i].blinds)
+				unblinded = pair_of(published_rsa_pkey());
 			allocations = 0;
 			fails_at = n;
 			CK_RV rv = cases[i].make();
@@ -258,6 +261,7 @@ static void a_key_is_made_or_leaves_nothing(void **state)
 			key_drop(TAKE(halves[0]));
 			key_drop(TAKE(halves[1]));
 			pair_drop(unblinded);
+			unblinded = (struct pair){NULL, NULL};
 		}
 	}
 }
