@@ -133,6 +133,13 @@ check_openssl_provider() {
 	echo "# the provider as the default of the whole process"
 	provider_configuration provider.cnf default
 	use_keys URI
+	# What is verified is verified on the token, too; but 1.3 brings no public key to a token that is write-protected.
+	case $provider_version in
+	1.0*)
+		tls_both_ways rsa2048 -tls1_2
+		tls_both_ways p256 -tls1_3
+		;;
+	esac
 	provider_configuration provider.cnf
 	check_fails "a token that is not there" openssl dgst -sha256 -sign 'pkcs11:token=nowhere;object=p256;type=private' -out text.sig text
 	check_fails "a key that is not there" openssl dgst -sha256 -sign 'pkcs11:token=skr;object=nothing;type=private' -out text.sig text
