@@ -129,8 +129,6 @@ static const struct row answer_rows[] = {
     REFUSED("I-07 pair", "faulty", "akv.release mutate(jws.payload.request.nonce,another) mutate(jws.raw.signature,flip)", 340, "akv.release"),
     REFUSED("I-07 pair", "faulty", "akv.release mutate(key_hsm.ciphertext,flip) signer(unknownca)", 340, "akv.release"),
     REFUSED("I-07 pair", "faulty", "akv.release mutate(jws.payload.request.enc,x) mutate(key_hsm.ciphertext,flip)", 340, "akv.release"),
-    /* I-09: addresses in the header are not followed; nothing else is wrong with this answer */
-    {"I-09 jku", "faulty", "akv.release mutate(jws.header.jku,https://127.0.0.1:1/keys) mutate(jws.header.x5u,https://127.0.0.1:1/chain)", CKR_OK, 0, "akv.release", 1, 1, 5, 0},
 };
 /* clang-format on */
 
