@@ -133,6 +133,28 @@ static void templates_beyond_the_limits_are_refused(void **state)
 	assert_int_equal(template_check(t, 1), CKR_ARGUMENTS_BAD);
 }
 
+static void a_copy_keeps_secrets_secret_and_a_change_leaves_the_rest(void **state)
+{
+	(void)state;
+	struct attributes a = an_object(), copy = attributes_copy(&a);
+	CK_BBOOL no = CK_FALSE;
+
+	assert_true(attributes_flag(&copy, CKA_SIGN));
+	assert_true(attributes_is_secret(&copy, CKA_PRIVATE_EXPONENT));
+	attributes_set(&copy, CKA_SIGN, &no, sizeof(no));
+	attributes_set(&copy, CKA_LABEL, NULL, 0);
+	attributes_set(&copy, CKA_ID, "id", 2);
+	assert_false(copy.failed);
+	assert_false(attributes_flag(&copy, CKA_SIGN));
+	assert_int_equal(attributes_get(&copy, CKA_LABEL)->ulValueLen, 0);
+	assert_int_equal(attributes_get(&copy, CKA_ID)->ulValueLen, 2);
+	assert_int_equal(copy.count, a.count + 1);
+	assert_true(attributes_flag(&a, CKA_SIGN));
+	assert_false(attributes_flag(&a, CKA_LABEL));
+	attributes_free(&copy);
+	attributes_free(&a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -142,6 +164,7 @@ int main(void)
 	    cmocka_unit_test(a_secret_is_sensitive_and_a_stranger_is_invalid),
 	    cmocka_unit_test(a_search_matches_all_or_nothing),
 	    cmocka_unit_test(a_secret_never_matches),
+	    cmocka_unit_test(a_copy_keeps_secrets_secret_and_a_change_leaves_the_rest),
 	    cmocka_unit_test(templates_beyond_the_limits_are_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
