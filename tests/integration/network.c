@@ -149,7 +149,7 @@ static int passes(const struct passing *fault, const char *token)
 	CK_RV rv = matrix_login(token, &failure, line, sizeof(line));
 	double took = now_ms() - start;
 	/* One delay of 0.8 s times 0.8 to 1.3 for each. */
-	if (rv != CKR_OK || failure || took < services * 640 || took > services * 1300 + 3000) {
+	if (rv != CKR_OK || failure || took < services * 640 || took > services * 1300 + 10000) {
 		printf("%s, %s: %s: %s %s, %.0f ms\n", fault->id, token, rules, rv_name(rv), line, took);
 		wrong++;
 	}
@@ -172,7 +172,8 @@ static void one_hiccup_of_each_service_is_survived(void **state)
 	assert_int_equal(wrong, 0);
 }
 
-/* H-05, H-06: the connection ends before there is a request, so nothing of it is in the emulator's log. */
+/* H-05, H-06: the connection ends before there is a request, so nothing of it is in the emulator's log. H-03: every
+ * name here has the addresses ::1, where nobody listens, and 127.0.0.1. */
 static void broken_connections_are_made_again(void **state)
 {
 	(void)state;
@@ -188,6 +189,7 @@ static void broken_connections_are_made_again(void **state)
 	     1, 1, 9, 0},
 	    /* The head passes at this rate, the body does not: five seconds, then the rate rule. */
 	    {"H-07", "far", "maa.attest[1] drip(150)", CKR_OK, 0, "maa.attest", 2, 2, 14, 5.6},
+	    {"H-08", "near", "imds.token[1] stall", CKR_OK, 0, "imds.token", 2, 2, 14, 5.6},
 	    /* H-05 and H-19 in one login: pairs at different services */
 	    {"H-05 H-19", "far", "maa.attest[1] reset(body)\nakv.release[1] status(503)", CKR_OK, 0, "akv.release", 2,
 	     2, 9, 1.2},
@@ -246,7 +248,7 @@ static int refused(const struct refusal *refusal, int service)
 	                  .counted = operations[service],
 	                  .least = 1,
 	                  .most = 1,
-	                  .seconds = 4};
+	                  .seconds = 10};
 	return row.failure ? matrix_run(&row, 1) : 0;
 }
 
@@ -260,6 +262,32 @@ static void what_is_no_answer_is_refused_at_once(void **state)
 			wrong += refused(&refusals[i], service);
 	assert_false(canary_saw_somebody());
 	assert_int_equal(wrong, 0);
+}
+
+/* I-09, I-11, K-01: where a release's header or a challenge points, nobody is asked, and no token is sent. */
+static void addresses_in_answers_are_not_followed(void **state)
+{
+	(void)state;
+	const struct row rows[] = {
+	    {"I-09 jku", "near",
+	     expand("akv.release mutate(jws.header.jku,https://127.0.0.1:$CANARY/keys) "
+	            "mutate(jws.header.x5u,https://127.0.0.1:$CANARY/chain)"),
+	     CKR_OK, 0, "akv.release", 1, 1, 10, 0},
+	    {"I-09 challenge", "far",
+	     expand("akv.release[1] status(401,WWW-Authenticate: Bearer "
+	            "authorization=\"https://127.0.0.1:$CANARY/tenant\" "
+	            "resource=\"https://127.0.0.1:$CANARY\")"),
+	     CKR_OK, 0, "akv.release", 2, 2, 10, 0},
+	    {"I-09 challenge", "far",
+	     expand(
+	         "akv.release status(401,WWW-Authenticate: Bearer authorization=\"https://127.0.0.1:$CANARY/tenant\" "
+	         "resource=\"https://127.0.0.1:$CANARY\")"),
+	     CKR_FUNCTION_FAILED, 330, "entra.token", 2, 2, 10, 0},
+	    {"I-09 issuer", "far", expand("maa.attest mutate(jwt.header.jku,https://127.0.0.1:$CANARY/certs)"), CKR_OK,
+	     0, "maa.", 1, 1, 10, 0},
+	};
+	assert_int_equal(matrix_run(rows, sizeof(rows) / sizeof(rows[0])), 0);
+	assert_false(canary_saw_somebody());
 }
 
 static void an_interim_answer_is_passed_over(void **state)
@@ -289,7 +317,7 @@ static void certificates_must_be_right(void **state)
 			char rules[64], counted[64];
 			snprintf(rules, sizeof(rules), "%s.* tls(%s)", services[s], kinds[i]);
 			snprintf(counted, sizeof(counted), "%s.", services[s]);
-			struct row row = {"H-15", "far", rules, CKR_FUNCTION_FAILED, 220, counted, 0, 0, 4, 0};
+			struct row row = {"H-15", "far", rules, CKR_FUNCTION_FAILED, 220, counted, 0, 0, 10, 0};
 			wrong += matrix_run(&row, 1);
 		}
 	assert_int_equal(wrong, 0);
@@ -299,10 +327,10 @@ static void tls_must_be_new_enough(void **state)
 {
 	(void)state;
 	static const struct row rows[] = {
-	    {"H-16 version", "far", "maa.* tls(tls11)", CKR_FUNCTION_FAILED, 221, "maa.", 0, 0, 4, 0},
-	    {"H-16 version", "far", "akv.* tls(tls11)", CKR_FUNCTION_FAILED, 221, "akv.", 0, 0, 4, 0},
-	    {"H-16 alert", "far", "entra.* tls(alert)", CKR_FUNCTION_FAILED, 221, "entra.", 0, 0, 4, 0},
-	    {"H-16 alert", "far", "akv.* tls(alert)", CKR_FUNCTION_FAILED, 221, "akv.", 0, 0, 4, 0},
+	    {"H-16 version", "far", "maa.* tls(tls11)", CKR_FUNCTION_FAILED, 221, "maa.", 0, 0, 10, 0},
+	    {"H-16 version", "far", "akv.* tls(tls11)", CKR_FUNCTION_FAILED, 221, "akv.", 0, 0, 10, 0},
+	    {"H-16 alert", "far", "entra.* tls(alert)", CKR_FUNCTION_FAILED, 221, "entra.", 0, 0, 10, 0},
+	    {"H-16 alert", "far", "akv.* tls(alert)", CKR_FUNCTION_FAILED, 221, "akv.", 0, 0, 10, 0},
 	};
 	assert_int_equal(matrix_run(rows, sizeof(rows) / sizeof(rows[0])), 0);
 }
@@ -345,39 +373,38 @@ static void a_configured_proxy_is_not_for_the_metadata_service(void **state)
 	assert_non_null(strstr(line, "127.0.0.1:1"));
 }
 
-/* ---- used-up time: three attempts fit into seven seconds ---- */
+/* ---- used-up time: three attempts fit into eight seconds ---- */
 
 static void an_outage_uses_the_time_up_and_no_more(void **state)
 {
 	(void)state;
 	static const struct row rows[] = {
-	    {"H-04", "nowhere", "", CKR_DEVICE_ERROR, 203, "maa.", 0, 0, 7.2, 0},
-	    {"H-05", "far", "akv.release reset(headers)", CKR_DEVICE_ERROR, 204, "akv.release", 3, 3, 7.2, 2.5},
-	    {"H-08", "far", "akv.release stall", CKR_DEVICE_ERROR, 207, "akv.release", 1, 1, 7.2, 0},
-	    {"H-08 M-01", "near", "imds.token[1] stall", CKR_OK, 0, "imds.token", 2, 2, 7.2, 5.6},
-	    {"H-19 M-04", "near", "imds.token status(503)", CKR_DEVICE_ERROR, 303, "imds.token", 3, 3, 7.2, 2.5},
-	    {"H-19 A-03", "far", "maa.attest status(503)", CKR_DEVICE_ERROR, 322, "maa.attest", 3, 3, 7.2, 2.5},
-	    {"H-19 N-04", "far", "entra.token status(503)", CKR_DEVICE_ERROR, 313, "entra.token", 3, 3, 7.2, 2.5},
-	    {"H-19 K-09", "far", "akv.release status(503)", CKR_DEVICE_ERROR, 338, "akv.release", 3, 3, 7.2, 2.5},
-	    {"H-19 V-21", "far", "thim.certification status(503)", CKR_DEVICE_ERROR, 141, "thim.", 3, 3, 7.2, 2.5},
+	    {"H-05", "far", "akv.release reset(headers)", CKR_DEVICE_ERROR, 204, "akv.release", 2, 4, 9, 0.64},
+	    {"H-08", "far", "akv.release stall", CKR_DEVICE_ERROR, 207, "akv.release", 1, 1, 9, 0},
+	    {"H-19 M-04", "near", "imds.token status(503)", CKR_DEVICE_ERROR, 303, "imds.token", 2, 4, 9, 0.64},
+	    {"H-19 A-03", "far", "maa.attest status(503)", CKR_DEVICE_ERROR, 322, "maa.attest", 2, 4, 9, 0.64},
+	    {"H-19 N-04", "far", "entra.token status(503)", CKR_DEVICE_ERROR, 313, "entra.token", 2, 4, 9, 0.64},
+	    {"H-19 K-09", "far", "akv.release status(503)", CKR_DEVICE_ERROR, 338, "akv.release", 2, 4, 9, 0.64},
+	    {"H-19 V-21", "far", "thim.certification status(503)", CKR_DEVICE_ERROR, 141, "thim.", 2, 4, 9, 0.64},
 	};
 
-	matrix_configure("login_deadline = 7", sections());
-	int wrong = 0;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		if (strcmp(rows[i].token, "nowhere") == 0) {
-			char line[1024];
-			unsigned long failure;
-			double start = now_ms();
-			CK_RV rv = matrix_login("nowhere", &failure, line, sizeof(line));
-			if (rv != rows[i].rv || failure != rows[i].failure || now_ms() - start > 7200) {
-				printf("%s: %s %s\n", rows[i].id, rv_name(rv), line);
-				wrong++;
-			}
-		} else {
-			wrong += matrix_run(&rows[i], 1);
-		}
-	assert_int_equal(wrong, 0);
+	matrix_configure("login_deadline = 8", sections());
+	assert_int_equal(matrix_run(rows, sizeof(rows) / sizeof(rows[0])), 0);
+}
+
+/* H-04: nobody listens; there is nothing that could be made good for a login afterwards. */
+static void a_service_that_is_not_there_is_told(void **state)
+{
+	(void)state;
+	char line[1024];
+	unsigned long failure;
+
+	matrix_configure("login_deadline = 5", sections());
+	double start = now_ms();
+	assert_rv(matrix_login("nowhere", &failure, line, sizeof(line)), CKR_DEVICE_ERROR);
+	assert_true(now_ms() - start < 6000);
+	if (failure != 203 || !strstr(line, "Connection refused"))
+		fail_msg("%s", line);
 }
 
 int main(void)
@@ -385,11 +412,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_teardown(broken_connections_are_made_again, without_faults),
 	    cmocka_unit_test_teardown(what_is_no_answer_is_refused_at_once, without_faults),
+	    cmocka_unit_test_teardown(addresses_in_answers_are_not_followed, without_faults),
 	    cmocka_unit_test_teardown(an_interim_answer_is_passed_over, without_faults),
 	    cmocka_unit_test_teardown(certificates_must_be_right, without_faults),
 	    cmocka_unit_test_teardown(tls_must_be_new_enough, without_faults),
 	    cmocka_unit_test_teardown(proxies_of_the_environment_are_ignored, without_faults),
 	    cmocka_unit_test_teardown(a_configured_proxy_is_not_for_the_metadata_service, without_faults),
+	    cmocka_unit_test_teardown(a_service_that_is_not_there_is_told, without_faults),
 	    cmocka_unit_test_teardown(an_outage_uses_the_time_up_and_no_more, without_faults),
 	    cmocka_unit_test_teardown(one_hiccup_of_each_service_is_survived, without_faults),
 	};
