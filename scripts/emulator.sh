@@ -127,10 +127,11 @@ key_id() {
 		awk -v label="$2" '$1 == "label:" { found = $2 == label } $1 == "ID:" && found { print $2; exit }'
 }
 
-# free_port : a port of 127.0.0.1 that nobody listens on.
+# free_port : a port of 127.0.0.1 that nobody listens on, nor can be given to a connection before somebody does
+# (net.ipv4.ip_local_port_range begins at 32768).
 free_port() {
 	local port
-	while port=$((20000 + RANDOM)); do
+	while port=$((10000 + RANDOM % 20000)); do
 		(exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo $port; return; }
 	done
 }
