@@ -127,7 +127,7 @@ upgrade() {
 every_worker_is_fast() {
 	local tries=0
 	reload
-	check "$1 workers' first handshakes" "$tls_load" -a ca.pem -n 400 -t 16 "$port"
+	check "$1 workers' first handshakes" "$tls_load" -a ca.pem -n 800 -t 32 "$port"
 	cp check.out load.out
 	cat load.out
 	[ "$(value_of processes)" = "$1" ] || { echo "FAILED: not every worker had one"; exit 1; }
