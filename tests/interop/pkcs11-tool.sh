@@ -47,4 +47,5 @@ for hash in sha1 sha256 sha384 sha512; do
 done
 check_says "its own tests find nothing wrong" 'No errors' tool --login --test --allow-sw
 check "its fork test" tool --login --test-fork
+check "its thread test" pkcs11-tool --module "$module" --test-threads ILGISLT0 --test-threads ILGISLT0 --test-threads IN -L
 summary "pkcs11-tool" "$(version_of opensc)" "list, sign with every mechanism, decrypt, its own tests"
