@@ -17,14 +17,14 @@ done
 cd "$work"
 failed=0
 
-# meets RULE EXIT-CODE-OF-CURL PATTERN-OF-OUTPUT [CURL-OPTION…]: the answer to GET /keys without a token, head included.
+# meets RULE EXIT-CODES-OF-CURL PATTERN-OF-OUTPUT [CURL-OPTION…]: the answer to GET /keys without a token, head included.
 meets() {
 	local rule=$1 code=$2 pattern=$3 got=0 path=${path:-keys}
 	shift 3
 	curl -sS -X DELETE "$SKR_EMULATOR_CONTROL/faults"
 	curl -sS --fail-with-body -d "$rule" "$SKR_EMULATOR_CONTROL/faults"
 	curl -sS -i -m 5 --cacert "$SKR_EMULATOR_CA" "$@" "$SKR_EMULATOR_VAULT/$path?api-version=7.4" >body 2>said || got=$?
-	if [ "$got" = "$code" ] && { head -c 4000 body && cat said; } | tr -d '\0' | grep -E "$pattern" >matched; then
+	if [[ " $code " == *" $got "* ]] && { head -c 4000 body && cat said; } | tr -d '\0' | grep -E "$pattern" >matched; then
 		echo "ok      $rule"
 	else
 		echo "FAILED  $rule: curl says $got, not $code"
@@ -61,7 +61,7 @@ meets 'akv.list delay(700)' 28 'timed out' -m 0.5
 meets 'akv.list delay(100)' 0 "$whole"
 meets 'akv.* close(connect)' 35 'SSL'
 meets 'akv.* reset(connect)' 35 'reset'
-meets 'akv.* reset(handshake)' '35' 'reset'
+meets 'akv.* reset(handshake)' '35 56' 'reset' # curl sees it while it writes, or while it reads
 meets 'akv.* tls(expired)' 60 'has expired'
 meets 'akv.* tls(notyet)' 60 'not yet valid'
 meets 'akv.* tls(selfsigned)' 60 'self-signed'

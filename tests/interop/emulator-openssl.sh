@@ -62,7 +62,8 @@ openssl asn1parse -genconf signature.cnf -noout -out signature.der
 openssl x509 -in "$azure/vcek.pem" -noout -pubkey >vcek.pub
 check_says 'the report verifies with the VCEK' 'Verified OK' \
 	openssl dgst -sha384 -verify vcek.pub -signature signature.der signed.bin
-printf x | dd of=signed.bin bs=1 seek=80 conv=notrunc status=none
+byte=$(od -An -tu1 -j80 -N1 signed.bin)
+printf "\\$(printf %o $((byte ^ 1)))" | dd of=signed.bin bs=1 seek=80 conv=notrunc status=none
 check_fails 'a changed report does not verify' openssl dgst -sha384 -verify vcek.pub -signature signature.der signed.bin
 
 # --- TLS

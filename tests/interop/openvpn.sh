@@ -62,6 +62,7 @@ connected() { shows server "$1" 'Initialization Sequence Completed' && shows cli
 end() {
 	kill "$server_pid" "$client_pid"
 	wait "$server_pid" "$client_pid" || true
+	rm -f server.log client.log # what the next two say is not to be taken from these
 }
 
 server "$rsa"
