@@ -1,6 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 # Sourced: the emulated Azure for demo and tests. Needs $build, a build folder.
 
+# only_ours FOLDER : true if neither it nor a folder above it can be written by others, as the module demands of its configuration.
+only_ours() {
+	local folder owner mode
+	folder=$(realpath -m "$1")
+	while :; do
+		if [ -e "$folder" ]; then
+			read -r owner mode < <(stat -c '%u %a' "$folder")
+			[ "$owner" = 0 ] || [ "$owner" = "$(id -u)" ] || return 1
+			[ $((0$mode & 022)) = 0 ] || return 1
+		fi
+		[ "$folder" != / ] || return 0
+		folder=$(dirname "$folder")
+	done
+}
+
+# run_folder FOLDER : makes an empty folder and prints its name: FOLDER, or, where others may write above it (a clone in /tmp) or
+# its name leaves no room for a socket's, one in /var/lib or at home.
+run_folder() {
+	local folder=$1 base=/var/lib
+	if ! only_ours "$folder" || [ ${#folder} -gt 80 ]; then
+		[ "$(id -u)" = 0 ] || base=$HOME
+		folder=$base/skr-pkcs11-run/$(printf %s "$1" | cksum | cut -d' ' -f1)-$(basename "$1")
+	fi
+	rm -rf "$folder"
+	(umask 022 && mkdir -p "$folder")
+	echo "$folder"
+}
+
 # start_emulator FOLDER [arguments…] : starts it there, waits until it is ready, sets SKR_EMULATOR_* and emulator_pid.
 start_emulator() {
 	local folder=$1 waited=0

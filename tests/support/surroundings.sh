@@ -11,9 +11,7 @@ shift 2
 top=$(cd "$(dirname "$0")/../.." && pwd)
 . "$top/scripts/emulator.sh"
 
-run=$build/run/$name
-rm -rf "$run"
-mkdir -p "$run"
+run=$(run_folder "$build/run/$name")
 trap 'stop_emulator' EXIT
 start_emulator "$run/azure"
 create_key "$SKR_EMULATOR_VAULT" rsa2048 RSA-HSM:2048
