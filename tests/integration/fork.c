@@ -205,6 +205,7 @@ static void timed_login(void)
 	CHILD(p11->C_Login(own, CKU_USER, NULL, 0) == CKR_OK);
 	login_ms = now_ms() - start;
 	printf("           a child's C_Initialize, C_OpenSession and C_Login took %.2f ms\n", login_ms);
+	fflush(stdout);
 }
 
 static void a_childs_login_is_quick(void **state)

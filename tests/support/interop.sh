@@ -13,7 +13,17 @@ module=$SKR_MODULE
 cd "$SKR_RUN"
 children=()
 at_exit() { :; } # a script may say what else to stop
-trap 'at_exit; for child in "${children[@]:-}"; do [ -z "$child" ] || kill "$child" 2>/dev/null || true; done' EXIT
+stop_children() { # by process id; who does not end within two seconds is made to
+	local child tries=0
+	for child in "${children[@]:-}"; do [ -z "$child" ] || kill "$child" 2>/dev/null || true; done
+	for child in "${children[@]:-}"; do
+		while [ -n "$child" ] && [ $tries -lt 40 ] && kill -0 "$child" 2>/dev/null; do
+			[ $((tries += 1)) -lt 20 ] || kill -KILL "$child" 2>/dev/null || true
+			sleep 0.1
+		done
+	done
+}
+trap 'at_exit; stop_children' EXIT
 
 need() { # PROGRAM… : skips where a program cannot be had
 	local program
