@@ -23,13 +23,6 @@ int fd_above_stdio(int fd)
 	return moved;
 }
 
-static void close_fd(const int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-}
-#define auto_fd __attribute__((cleanup(close_fd))) int
-
 static skr_status open_failed(const char *path, int error)
 {
 	struct stat about;

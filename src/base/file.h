@@ -4,6 +4,16 @@
 
 #include "base/buf.h"
 
+#include <unistd.h>
+
+/* A descriptor that is closed at the end of its scope; -1: none. */
+#define auto_fd __attribute__((cleanup(fd_done))) int
+static inline void fd_done(const int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+}
+
 /*
  * Reads a whole regular file (or what a sysfs or procfs file gives) into `out`, at most its limit. O_CLOEXEC,
  * descriptor >= 3. SKR-001 not there, SKR-002 not readable, SKR-208 above the limit; the sentence names path, errno

@@ -4,6 +4,22 @@
 
 #include "cli/terminal.h"
 
+#include "config/config.h"
+
+#include <stdlib.h>
+
+/* What commands hold to the end of a scope. */
+#define auto_config __attribute__((cleanup(free_config))) struct config
+#define auto_text   __attribute__((cleanup(free_text))) char
+static inline void free_config(struct config **config)
+{
+	config_free(*config);
+}
+static inline void free_text(char **text)
+{
+	free(*text);
+}
+
 enum exit_code { EXIT_GOOD = 0, EXIT_BAD = 1, EXIT_USAGE = 2 };
 
 /*

@@ -8,18 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static void free_config(struct config **config)
-{
-	config_free(*config);
-}
-#define auto_config __attribute__((cleanup(free_config))) struct config
-
-static void free_text(char **text)
-{
-	free(*text);
-}
-#define auto_text __attribute__((cleanup(free_text))) char
-
 /* The file to check: as given, made absolute, since what programs read is always absolute; else what they would read.
  */
 static skr_status chosen_path(const char *given, char **ret)

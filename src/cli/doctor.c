@@ -16,18 +16,6 @@
 #include <time.h>
 #include <unistd.h>
 
-static void free_config(struct config **config)
-{
-	config_free(*config);
-}
-#define auto_config __attribute__((cleanup(free_config))) struct config
-
-static void free_text(char **text)
-{
-	free(*text);
-}
-#define auto_text __attribute__((cleanup(free_text))) char
-
 /* One visit: what was found bad is counted, and the visit goes on. */
 struct visit {
 	struct terminal *t;

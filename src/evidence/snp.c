@@ -105,13 +105,6 @@ bool snp_wait(int attempt, struct deadline deadline)
 	return true;
 }
 
-static void close_fd(const int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-}
-#define auto_fd __attribute__((cleanup(close_fd))) int
-
 /* `in_sysfs` is where the driver shows that it is there, if it does; NULL: nowhere. */
 static skr_status open_refused(const char *path, const char *in_sysfs, int error)
 {

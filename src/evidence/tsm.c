@@ -23,13 +23,6 @@
 /* No agent lives this long (login_deadline ends at 600 s), so an older entry is nobody's, whatever its namespace. */
 #define ENTRY_AGE_LIMIT 1200
 
-static void close_fd(const int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-}
-#define auto_fd __attribute__((cleanup(close_fd))) int
-
 /* --- Who made an entry: its name says so. --- */
 
 struct owner {
