@@ -20,6 +20,25 @@ struct attestation_evidence {
 skr_status attestation_snp(struct azure *azure, const struct attestation_evidence *evidence,
                            struct buf *ret_token) MUST_CHECK;
 
+/* What MAA's TdxVm route is given (reference: MAA data plane 2025-06-01, AttestTdxVm). All borrowed. */
+struct attestation_td {
+	const struct buf *quote;        /* as it came, zero bytes behind it included */
+	const struct buf *runtime_data; /* what the quote's report data commits to */
+};
+/* The same for a TD quote. SKR-320 to 323. */
+skr_status attestation_tdx(struct azure *azure, const struct attestation_td *evidence,
+                           struct buf *ret_token) MUST_CHECK;
+skr_status attestation_tdx_print(const struct attestation_td *evidence, const char *nonce, struct buf *out) MUST_CHECK;
+
+/*
+ * For `skr-pkcs11 attest` alone: the direct form, SNP report or TD quote with the paravisor's claims as runtime data.
+ * No key of ours is in such a token, so only issuer, nonce and dates are looked at. SKR-320 to 323.
+ */
+skr_status attestation_snp_direct(struct azure *azure, const struct attestation_evidence *evidence,
+                                  struct buf *ret_token) MUST_CHECK;
+skr_status attestation_tdx_direct(struct azure *azure, const struct attestation_td *evidence,
+                                  struct buf *ret_token) MUST_CHECK;
+
 /* What a token must say to be the answer to our request. All borrowed. */
 struct attestation_expectation {
 	const char *instance;

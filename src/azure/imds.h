@@ -12,6 +12,12 @@
 skr_status imds_amd_certification(struct azure *azure, json **ret) MUST_CHECK;
 
 /*
+ * A quote for a TDREPORT of this machine (1024 bytes), from the host's quoting service at the metadata address: POST
+ * /acc/tdquote, up to five times a second apart (failure matrix V-20). Appends the quote, at most 16 KiB. SKR-140.
+ */
+skr_status imds_td_quote(struct azure *azure, const uint8_t *report, size_t len, struct buf *ret_quote) MUST_CHECK;
+
+/*
  * A managed-identity token for `audience` from the metadata service, or from where AZURE_POD_IDENTITY_AUTHORITY_HOST
  * says. `selector` as in token_config.identity_argument; NULL: the only or system-assigned one. SKR-300 to 304.
  */

@@ -20,6 +20,13 @@ skr_status vault_audience(const struct key_config *key, struct buf *ret_audience
 skr_status vault_release(struct azure *azure, const struct key_config *key, const char *access_token,
                          const char *attestation_token, const char *nonce, struct buf *ret_jws) MUST_CHECK;
 
+/*
+ * GET …/keys/NAME[/VERSION]: the key's bundle with its public half. `ret` is owned by the caller. SKR-330 to 338; needs
+ * the permission "get".
+ */
+skr_status vault_key(struct azure *azure, const struct key_config *key, const char *access_token,
+                     json **ret) MUST_CHECK;
+
 /* Which number a refusal of the release means; 332 also stands for a 403 that says nothing better. */
 int vault_refusal(const struct service_error *error);
 

@@ -60,11 +60,23 @@ enum failure_family { FAMILY_NONE, FAMILY_TRANSIENT, FAMILY_REFUSED, FAMILY_UNTR
 	X(135, TRANSIENT, "the vTPM's report was not refreshed", "try again") \
 	X(136, TRANSIENT, "another process overwrites the report data", "try again") \
 	X(137, UNTRUSTED, "the vTPM's answer is malformed", "report it: an honest vTPM never sends this") \
+	X(138, TRANSIENT, "the attested PCRs changed since the attestation", "log in again; if it happens each time, something measures into PCR 0 to 7 while the system runs") \
+	X(139, TRANSIENT, "the vTPM was restarted since the attestation", "log in again") \
 	X(140, REFUSED,   "no TDX quote from the host", "look at the host's quote service") \
 	X(141, TRANSIENT, "THIM certificates not available", "the metadata service must be reachable at its link-local address") \
 	X(142, TRANSIENT, "endorsements do not match the report's TCB", "the host's firmware was updated meanwhile; try again") \
 	X(143, REFUSED,   "endorsements not understood", "report it: what answers on the metadata address is not Azure's THIM") \
 	X(144, REFUSED,   "security context directory not usable", "check UVM_SECURITY_CONTEXT_DIR and the files in it") \
+	X(145, REFUSED,   "this form of evidence cannot release keys", "the vault would wrap the key to one that the vTPM does not let us use; set evidence = azure-cvm") \
+	X(146, TRANSIENT, "the vTPM's attestation key is not certified yet", "the machine is new: its certificate comes some minutes after the first start") \
+	X(147, UNTRUSTED, "the vTPM's attestation key is not the one vouched for", "the key at handle 0x81000003 was replaced: restart the machine, and find out by whom") \
+	X(148, NOTE,      "the attestation key's certificate expires soon", "the paravisor renews it by itself when the machine runs for a day; restart the machine if it does not") \
+	X(149, UNTRUSTED, "the paravisor's report contradicts itself", "report it: an honest paravisor never makes such a report") \
+	X(150, UNTRUSTED, "the vTPM's quote does not verify", "something stands between this machine and its vTPM") \
+	X(151, NOTE,      "the measured boot log cannot be read", "it is root's alone; without it the attestation service may not know whether secure boot was on") \
+	X(160, TRANSIENT, "the SKR sidecar cannot be reached", "is it running beside this container, and on the port of sidecar =?") \
+	X(161, REFUSED,   "the SKR sidecar refuses the key", "the sidecar's own words say why") \
+	X(162, UNTRUSTED, "the SKR sidecar's key is not the vault's", "what answers in the sidecar's place gives another key") \
 	/* HTTP, TLS, names */ \
 	X(200, TRANSIENT, "name resolution failed", "look at the resolver of this machine") \
 	X(201, REFUSED,   "host name does not exist", "vault deleted or misspelt, or private DNS zone missing") \

@@ -201,6 +201,15 @@ struct config *config_default(void)
 	return config_new(NULL, &reader, &config).failure ? NULL : config;
 }
 
+/* An emulated TPM proves nothing to Azure: it is an endpoint that is not Azure's. */
+static skr_status check_tpm(const struct config *config)
+{
+	if (strncmp(config->tpm, "swtpm:", 6) == 0 && !config->allow_custom_endpoint)
+		return FAIL(5, "%s: tpm = swtpm:… is an emulated TPM, which needs allow_custom_endpoint = yes",
+		            config->path ? config->path : "the configuration");
+	return OK;
+}
+
 skr_status config_parse(const char *path, const char *text, size_t len, struct config **ret)
 {
 	struct config_reader reader;
@@ -212,6 +221,7 @@ skr_status config_parse(const char *path, const char *text, size_t len, struct c
 	for (size_t i = 0; i < config->token_count; i++)
 		TRY(check_token(&reader, &config->tokens[i]));
 	TRY(endpoint_check_all(&reader));
+	TRY(check_tpm(config));
 	*ret = TAKE(config);
 	return OK;
 }

@@ -44,8 +44,10 @@ struct token_config {
 	const char *label; /* from [token LABEL], at most 32 bytes; CK_TOKEN_INFO.label */
 	int line;          /* of the section, for messages */
 
-	const char *attestation;  /* https://HOST[:port] of the attestation instance, no trailing slash */
-	const char *evidence;     /* auto, snp, snp-ioctl, snp-configfs */
+	const char *attestation; /* https://HOST[:port] of the attestation instance, no trailing slash */
+	const char *evidence; /* auto, snp, snp-ioctl, snp-configfs, tdx, azure-cvm, azure-cvm-direct, trusted-launch,
+	                         sidecar */
+	const char *sidecar;  /* http://HOST:PORT of the SKR sidecar; loopback */
 	const char *endorsements; /* auto, report, security-context, thim */
 
 	struct key_config *keys;
@@ -74,8 +76,10 @@ struct config {
 	enum log_level log_level;
 	const char *agent; /* path of the program (exec:) or of the socket (unix:) */
 	bool agent_is_socket;
-	long agent_uid;         /* uid that must own the other end of the socket; 0 */
-	const char *audit_file; /* NULL: none */
+	long agent_uid;          /* uid that must own the other end of the socket; 0 */
+	const char *agent_group; /* whose members may ask an agent that listens on a socket */
+	const char *tpm;         /* device:/dev/tpmrm0: how tpm2-tss reaches the vTPM (TCTI) */
+	const char *audit_file;  /* NULL: none */
 	enum audit_policy audit;
 	const char *runtime_dir; /* NULL: none */
 	enum fork_policy fork;

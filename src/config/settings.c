@@ -256,13 +256,60 @@ static skr_status read_identity(struct config_reader *reader, const struct setti
 	                value);
 }
 
+/* A service of this machine over plain HTTP. */
+static skr_status read_local(struct config_reader *reader, const struct setting *setting, const char *value)
+{
+	static const char *const names[] = {"localhost", "127.0.0.1", "[::1]"};
+	static const char scheme[] = "http://";
+	const char *host = value + sizeof(scheme) - 1;
+	size_t len = strlen(value);
+
+	if (strncmp(value, scheme, sizeof(scheme) - 1) != 0)
+		return ini_fail(reader->line, "must be http://localhost:PORT");
+	if (value[len - 1] == '/')
+		len--;
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		size_t name = strlen(names[i]);
+		const char *port = host + name;
+		size_t digits = (size_t)(value + len - port) - 1;
+		if (strncasecmp(host, names[i], name) == 0 && *port == ':' && digits >= 1 && digits <= 5 &&
+		    strspn(port + 1, "0123456789") == digits && strtoul(port + 1, NULL, 10) <= 65535) {
+			char url[64];
+			snprintf(url, sizeof(url), "%.*s", (int)len, value);
+			return read_text(reader, setting, url);
+		}
+	}
+	return ini_fail(reader->line, "must be http://localhost:PORT, http://127.0.0.1:PORT or http://[::1]:PORT");
+}
+
+/* tpm2-tss loads a library by the name before the colon; only these are let in. */
+static skr_status read_tpm(struct config_reader *reader, const struct setting *setting, const char *value)
+{
+	static const char *const kinds[] = {"device:/dev/", "tabrmd:", "swtpm:"};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
+		if (strncmp(value, kinds[i], strlen(kinds[i])) == 0)
+			return read_text(reader, setting, value);
+	return ini_fail(reader->line, "must be device:/dev/NAME, tabrmd: or swtpm:…");
+}
+
+static skr_status read_group(struct config_reader *reader, const struct setting *setting, const char *value)
+{
+	if (strlen(value) > 31 ||
+	    value[strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")])
+		return ini_fail(reader->line, "%.40s is no name of a group", value);
+	return read_text(reader, setting, value);
+}
+
 /* ---- the table ---- */
 
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
 static const char *const audit_policies[] = {"best-effort", "required", NULL};
 static const char *const fork_policies[] = {"inherit", "wipe", NULL};
 static const char *const memory_locks[] = {"auto", "require", "off", NULL};
-static const char *const evidences[] = {"auto", "snp", "snp-ioctl", "snp-configfs", NULL};
+static const char *const evidences[] = {"auto",    "snp",       "snp-ioctl",        "snp-configfs",
+                                        "tdx",     "azure-cvm", "azure-cvm-direct", "trusted-launch",
+                                        "sidecar", NULL};
 static const char *const endorsements[] = {"auto", "report", "security-context", "thim", NULL};
 static const char *const wrappings[] = {"RSA_AES_KEY_WRAP_256", "RSA_AES_KEY_WRAP_384", "CKM_RSA_AES_KEY_WRAP", NULL};
 static const char *const transport_sizes[] = {"2048", "3072", "4096", NULL};
@@ -288,6 +335,10 @@ const struct setting config_settings[] = {
 	 .meaning = "How the agent is reached: exec:/PATH starts the program, unix:/PATH connects to the socket of a service."},
 	{GLOBAL(agent_uid), .name = "agent_uid", .fallback = "0", .read = read_uid, .with = &uid_range,
 	 .meaning = "The user number that must own the other end of the agent's socket."},
+	{GLOBAL(agent_group), .name = "agent_group", .fallback = "skr-pkcs11", .read = read_group,
+	 .meaning = "The group whose members may ask an agent behind a socket; root and the agent's own user always may."},
+	{GLOBAL(tpm), .name = "tpm", .fallback = "device:/dev/tpmrm0", .read = read_tpm,
+	 .meaning = "How the vTPM is reached: device:/dev/tpmrm0, or tabrmd: where that resource manager runs."},
 	{GLOBAL(audit_file), .name = "audit_file", .read = read_path,
 	 .meaning = "The file to which one JSON line per security event is appended; without it none is written."},
 	{GLOBAL(audit), .name = "audit", .fallback = "best-effort", .read = read_enum, .with = audit_policies,
@@ -322,7 +373,9 @@ const struct setting config_settings[] = {
 	{TOKEN(public_keys), .name = "public_key", .read = read_paths, .repeats = true,
 	 .meaning = "PEM file of a public key that is shown before the login, for keys without a certificate."},
 	{TOKEN(evidence), .name = "evidence", .fallback = "auto", .read = read_word, .with = evidences,
-	 .meaning = "Where the attestation report comes from: auto, snp, snp-ioctl or snp-configfs."},
+	 .meaning = "How this machine proves itself: auto, snp, snp-ioctl, snp-configfs, tdx, azure-cvm, azure-cvm-direct, trusted-launch or sidecar."},
+	{TOKEN(sidecar), .name = "sidecar", .fallback = "http://localhost:8080", .read = read_local,
+	 .meaning = "http://localhost:PORT of the SKR sidecar, for evidence = sidecar."},
 	{TOKEN(endorsements), .name = "endorsements", .fallback = "auto", .read = read_word, .with = endorsements,
 	 .meaning = "Where the report's certificates come from: auto, report, security-context or thim."},
 	{TOKEN(identity_argument), .name = "identity", .fallback = "auto", .read = read_identity,

@@ -16,18 +16,34 @@ struct entra;     /* entra.c */
 struct faults;    /* faults.c */
 struct requestlog;
 struct server;
+struct vtpm;  /* vtpm.c */
+struct intel; /* intel.c */
+
+/* What kind of machine is played: which interfaces the guest has, and what attests it. */
+enum machine_kind {
+	MACHINE_CONTAINER,      /* confidential container: SNP device, security context */
+	MACHINE_CVM_SNP,        /* confidential VM on AMD: vTPM with a paravisor's report */
+	MACHINE_CVM_TDX,        /* the same on Intel */
+	MACHINE_TRUSTED_LAUNCH, /* vTPM, no hardware report */
+	MACHINE_TDX,            /* a TD that has configfs-tsm for itself */
+	MACHINE_SIDECAR,        /* no device at all, and Microsoft's SKR sidecar beside it */
+};
 
 /* One emulator: everything it plays. Parts open in the order of the members and close in the opposite one. */
 struct emulator {
 	const char *dir;           /* DIR of the command line, absolute */
 	const char *hardware_file; /* JSON of --hardware, as POST /hardware takes; NULL: the default machine */
 	char tenant[40], client[40], secret[64];
-	uint16_t https_port, imds_port, control_port;
+	enum machine_kind kind;
+	uint16_t https_port, imds_port, control_port, sidecar_port;
+	uint16_t tpm_port;            /* of the vTPM's relay; 0: the machine has none */
 	_Atomic int64_t clock_offset; /* seconds, POST /clock */
 
 	pthread_mutex_t lock; /* held while a route's handler runs: handlers see one request at a time */
 	struct authority *authority;
 	struct hardware *hardware;
+	struct intel *intel;
+	struct vtpm *vtpm; /* NULL: the machine has none */
 	struct maa *maa;
 	struct entra *entra;
 	struct vaults *vaults;

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SKR_EMULATOR_GUEST_ATTESTATION_H
+#define SKR_EMULATOR_GUEST_ATTESTATION_H
+
+#include "emulator/intel.h"
+#include "emulator/report_verify.h"
+
+/* MAA's AzureGuest: what a machine with a vTPM sends, verified, and the answer sealed to the TPM's key. */
+
+struct guest_trust {
+	struct report_trust amd;
+	struct quote_trust intel;
+	X509 *vtpm_authority; /* issuer of AK certificates; needed for Trusted Launch */
+	int64_t now;
+};
+
+/*
+ * Takes {"AttestationInfo":…} (either spelling) apart and makes every check of reference/maa-azureguest section 8; adds
+ * the claims of section 5 to `claims`, x-ms-isolation-tee nested exactly. `ret_key`: the TPM's transport key. SKR-213
+ * or 117 says what failed, in words that name the member.
+ */
+skr_status guest_evaluate(const void *body, size_t len, const struct guest_trust *trust, json *claims,
+                          EVP_PKEY **ret_key) MUST_CHECK;
+
+/* The envelope of section 3, base64url, appended: what stands in {"token":…}. */
+skr_status guest_seal(EVP_PKEY *key, const char *token, size_t len, struct buf *out) MUST_CHECK;
+
+#endif
