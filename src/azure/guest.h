@@ -32,6 +32,11 @@ struct guest_evidence {
 	struct buf certify, certify_signature; /* as the quote's */
 	struct buf event_log;                  /* crypto-agile TCG log; empty: could not be read */
 	uint8_t pcrs[GUEST_PCRS][32];
+	/*
+	 * The modulus in transport_public, big-endian, for guest_token_check: this layer reads no TPM structures. Whoever
+	 * fills transport_public fills it too. The exponent is 65537.
+	 */
+	uint8_t transport_modulus[GUEST_TRANSPORT];
 };
 #define auto_guest_evidence __attribute__((cleanup(guest_evidence_done))) struct guest_evidence
 void guest_evidence_done(struct guest_evidence *evidence); /* takes an all-zero one */
