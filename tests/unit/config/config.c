@@ -65,6 +65,8 @@ static void without_a_file_every_setting_has_its_default_and_there_is_no_token(v
 	assert_int_equal(config->log_level, LOG_LEVEL_INFO);
 	assert_string_equal(config->agent, SKR_AGENT_PATH);
 	assert_false(config->agent_is_socket);
+	assert_string_equal(config->agent_group, "skr-pkcs11");
+	assert_string_equal(config->tpm, "device:/dev/tpmrm0");
 	assert_int_equal(config->audit, AUDIT_BEST_EFFORT);
 	assert_int_equal(config->fork, FORK_INHERIT);
 	assert_int_equal(config->memory_lock, ARENA_LOCK_AUTO);
@@ -84,6 +86,7 @@ static void a_token_has_the_defaults_of_the_table(void **state)
 	assert_non_null(token);
 	assert_int_equal(token->line, 1);
 	assert_string_equal(token->evidence, "auto");
+	assert_string_equal(token->sidecar, "http://localhost:8080");
 	assert_string_equal(token->endorsements, "auto");
 	assert_int_equal(token->identity, IDENTITY_AUTO);
 	assert_null(token->identity_argument);
@@ -161,6 +164,8 @@ static void every_setting_arrives_where_it_belongs(void **state)
 	assert_string_equal(config->agent, "/run/skr-pkcs11/agent.sock");
 	assert_true(config->agent_is_socket);
 	assert_int_equal(config->agent_uid, 990);
+	assert_string_equal(config->agent_group, "ssl-cert");
+	assert_string_equal(config->tpm, "tabrmd:");
 	assert_string_equal(config->audit_file, "/var/log/skr-audit.jsonl");
 	assert_int_equal(config->audit, AUDIT_REQUIRED);
 	assert_string_equal(config->runtime_dir, "/run/skr-pkcs11");
@@ -181,6 +186,8 @@ static void every_setting_arrives_where_it_belongs(void **state)
 		assert_int_equal(token->keys[0].public_key_sha256[i], i);
 	assert_int_equal(token->certificate_count, 2);
 	assert_string_equal(token->certificates[1], "/etc/ssl/certs/b.pem");
+	assert_string_equal(token->evidence, "sidecar");
+	assert_string_equal(token->sidecar, "http://127.0.0.1:9000");
 	assert_int_equal(token->public_key_count, 1);
 	assert_string_equal(token->public_keys[0], "/etc/ssl/c.pem");
 	assert_int_equal(token->identity, IDENTITY_CERTIFICATE);
@@ -241,6 +248,62 @@ static void identities_are_told_apart(void **state)
 		else
 			assert_null(config->tokens[0].identity_argument);
 	}
+}
+
+static void every_kind_of_evidence_has_its_word(void **state)
+{
+	static const char *const words[] = {"auto",   "snp",       "snp-ioctl",        "snp-configfs",
+	                                    "tdx",    "azure-cvm", "azure-cvm-direct", "trusted-launch",
+	                                    "sidecar"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
+		char text[512];
+		snprintf(text, sizeof(text), HEAD "evidence = %s\n", words[i]);
+		auto_config *config = parse(text);
+		assert_string_equal(config->tokens[0].evidence, words[i]);
+	}
+}
+
+static void a_sidecar_is_a_service_of_this_machine(void **state)
+{
+	static const struct {
+		const char *value, *kept;
+	} cases[] = {
+	    {"http://localhost:8080", "http://localhost:8080"},
+	    {"http://LocalHost:1", "http://LocalHost:1"},
+	    {"http://127.0.0.1:65535/", "http://127.0.0.1:65535"},
+	    {"http://[::1]:8080", "http://[::1]:8080"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		char text[512];
+		snprintf(text, sizeof(text), HEAD "sidecar = %s\n", cases[i].value);
+		auto_config *config = parse(text);
+		assert_string_equal(config->tokens[0].sidecar, cases[i].kept);
+	}
+}
+
+static void an_emulated_tpm_needs_the_switch_wherever_it_stands(void **state)
+{
+	static const char tpm[] = "[skr-pkcs11]\ntpm = swtpm:host=127.0.0.1,port=2321\n";
+	static const char before[] = "[skr-pkcs11]\nallow_custom_endpoint = yes\ntpm = swtpm:\n";
+	static const char behind[] = "[skr-pkcs11]\ntpm = swtpm:\nallow_custom_endpoint = yes\n";
+	struct config *refused = NULL;
+
+	(void)state;
+	status_clear();
+	assert_int_equal(config_parse("/t.conf", tpm, strlen(tpm), &refused).failure, 5);
+	assert_null(refused);
+	assert_non_null(strstr(status_message(), "/t.conf"));
+	assert_non_null(strstr(status_message(), "allow_custom_endpoint"));
+	auto_config *first = parse(before);
+	assert_string_equal(first->tpm, "swtpm:");
+	auto_config *second = parse(behind);
+	assert_string_equal(second->tpm, "swtpm:");
+	auto_config *device = parse("[skr-pkcs11]\ntpm = device:/dev/tpm0\n");
+	assert_string_equal(device->tpm, "device:/dev/tpm0");
 }
 
 /* ---- E-04, E-05: bad files ---- */
@@ -461,6 +524,9 @@ int main(void)
 	    cmocka_unit_test(every_setting_arrives_where_it_belongs),
 	    cmocka_unit_test(custom_endpoints_need_one_switch_wherever_it_stands),
 	    cmocka_unit_test(identities_are_told_apart),
+	    cmocka_unit_test(every_kind_of_evidence_has_its_word),
+	    cmocka_unit_test(a_sidecar_is_a_service_of_this_machine),
+	    cmocka_unit_test(an_emulated_tpm_needs_the_switch_wherever_it_stands),
 	    cmocka_unit_test(every_bad_file_is_refused_with_its_line_and_key),
 	    cmocka_unit_test(a_refused_value_of_an_endpoint_is_not_repeated_in_the_message),
 	    cmocka_unit_test(only_azure_hosts_on_port_443_are_allowed),
