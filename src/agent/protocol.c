@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/protocol.h"
 
+#include "base/base64.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -19,10 +21,15 @@ struct message_shape {
 static const struct message_shape request_shape = {"request",
                                                    {"version", "token", "transport_key", "nonce", "deadline_ms"}};
 
+static const struct message_shape open_shape = {"open", {"index", "wrapped"}};
+
 static const struct message_shape answer_shapes[] = {
     [AGENT_STEP] = {"step", {"name"}},
     [AGENT_DONE] = {"done", {"name", "ms", "detail"}},
+    [AGENT_TRANSPORT] = {"transport", {"kid", "size"}},
     [AGENT_KEY] = {"key", {"index", "jws"}},
+    [AGENT_OPENED] = {"opened", {"index", "wrapped"}},
+    [AGENT_HANDED] = {"handed", {"index", "bundle", "wrapped"}},
     [AGENT_FAILURE] = {"failure",
                        {"failure", "sentence", "step", "host", "attempt", "attempts", "http", "svc_code", "reqid"}},
     [AGENT_END] = {"end", {NULL}},
@@ -38,6 +45,14 @@ void agent_request_done(struct agent_request *request)
 void agent_message_done(struct agent_message *message)
 {
 	buf_done(&message->jws);
+	buf_done(&message->wrapped);
+	json_free(message->bundle);
+	message->bundle = NULL;
+}
+
+void agent_open_done(struct agent_open *open)
+{
+	buf_done(&open->wrapped);
 }
 
 /* The readers of base/json.h say SKR-213, as of a service; from our own other half it is SKR-504. */
@@ -95,6 +110,33 @@ static skr_status read_int(const json *message, const char *name, int most, int 
 	TRY(read_number(message, name, 0, most, &value));
 	*ret = (int)value;
 	return OK;
+}
+
+/* Base64url of 1 to `limit` bytes. */
+static skr_status read_bytes(const json *message, const char *name, size_t limit, struct buf *ret)
+{
+	const char *text;
+	auto_buf bytes = BUF(limit);
+
+	TRY(json_string(message, name, &text));
+	if (base64url_decode(text, strlen(text), &bytes).failure || bytes.len == 0)
+		return FAIL(504, "%s is not base64url of 1 to %zu bytes", name, limit);
+	buf_move(ret, &bytes);
+	return OK;
+}
+
+static skr_status set_bytes(json *message, const char *name, const struct buf *bytes)
+{
+	auto_buf text = BUF(PROTOCOL_ANSWER_LIMIT);
+
+	TRY(base64url_encode(bytes->data, bytes->len, &text));
+	json_set_string(message, name, buf_text(&text));
+	return OK;
+}
+
+static skr_status read_index(const json *message, int64_t *ret)
+{
+	return read_number(message, "index", 0, INT32_MAX, ret);
 }
 
 /* ---- request ---- */
@@ -162,6 +204,42 @@ skr_status agent_request_print(const struct agent_request *request, struct buf *
 	return json_print(message, out);
 }
 
+/* ---- open ---- */
+
+static skr_status open_read(const json *message, struct agent_open *ret)
+{
+	const char *type;
+
+	TRY(json_string(message, "type", &type));
+	if (strcmp(type, open_shape.type) != 0)
+		return FAIL(504, "open was expected, not %.32s", type);
+	TRY(check_members(message, &open_shape));
+	TRY(read_index(message, &ret->index));
+	return read_bytes(message, "wrapped", PROTOCOL_OPEN_LIMIT, &ret->wrapped);
+}
+
+skr_status agent_open_parse(const void *data, size_t len, struct agent_open *ret)
+{
+	auto_json *message = NULL;
+	auto_agent_open open = {.index = 0};
+
+	TRY(from_the_other_half(json_parse(data, len, &message)));
+	TRY(from_the_other_half(open_read(message, &open)));
+	*ret = open;
+	open.wrapped = (struct buf){.data = NULL};
+	return OK;
+}
+
+skr_status agent_open_print(const struct agent_open *open, struct buf *out)
+{
+	auto_json *message = json_object();
+
+	json_set_string(message, "type", open_shape.type);
+	json_set_number(message, "index", open->index);
+	TRY(set_bytes(message, "wrapped", &open->wrapped));
+	return json_print(message, out);
+}
+
 /* ---- answer ---- */
 
 static skr_status read_step_name(const json *message, struct agent_message *ret)
@@ -183,10 +261,32 @@ static skr_status read_key(const json *message, struct agent_message *ret)
 {
 	const char *jws;
 
-	TRY(read_number(message, "index", 0, INT32_MAX, &ret->index));
+	TRY(read_index(message, &ret->index));
 	TRY(json_string(message, "jws", &jws));
 	ret->jws = BUF(PROTOCOL_ANSWER_LIMIT);
 	return buf_append_text(&ret->jws, jws);
+}
+
+static skr_status read_transport(const json *message, struct agent_message *ret)
+{
+	TRY(read_text(message, "kid", ret->kid, sizeof(ret->kid)));
+	return read_number(message, "size", 1, PROTOCOL_OPEN_LIMIT, &ret->size);
+}
+
+static skr_status read_opened(const json *message, struct agent_message *ret)
+{
+	TRY(read_index(message, &ret->index));
+	return read_bytes(message, "wrapped", PROTOCOL_OPEN_LIMIT, &ret->wrapped);
+}
+
+static skr_status read_handed(const json *message, struct agent_message *ret)
+{
+	TRY(read_index(message, &ret->index));
+	TRY(read_bytes(message, "wrapped", PROTOCOL_WRAPPED_LIMIT, &ret->wrapped));
+	if (json_kind(json_get(message, "bundle")) != JSON_OBJECT)
+		return FAIL(504, "bundle is not an object");
+	ret->bundle = json_copy(json_get(message, "bundle"));
+	return ret->bundle ? OK : FAIL(14, "a copy of a key's bundle");
 }
 
 static skr_status read_failure(const json *message, struct agent_message *ret)
@@ -216,8 +316,9 @@ static skr_status read_nothing(const json *message, struct agent_message *ret)
 static skr_status message_read(const json *message, struct agent_message *ret)
 {
 	static skr_status (*const readers[ANSWER_SHAPES])(const json *, struct agent_message *) = {
-	    [AGENT_STEP] = read_step_name,  [AGENT_DONE] = read_done,   [AGENT_KEY] = read_key,
-	    [AGENT_FAILURE] = read_failure, [AGENT_END] = read_nothing,
+	    [AGENT_STEP] = read_step_name, [AGENT_DONE] = read_done,       [AGENT_TRANSPORT] = read_transport,
+	    [AGENT_KEY] = read_key,        [AGENT_OPENED] = read_opened,   [AGENT_HANDED] = read_handed,
+	    [AGENT_END] = read_nothing,    [AGENT_FAILURE] = read_failure,
 	};
 	const char *type;
 
@@ -240,7 +341,8 @@ skr_status agent_message_parse(const void *data, size_t len, struct agent_messag
 	TRY(from_the_other_half(json_parse(data, len, &tree)));
 	TRY(from_the_other_half(message_read(tree, &message)));
 	*ret = message;
-	message.jws = (struct buf){.data = NULL};
+	message.jws = message.wrapped = (struct buf){.data = NULL};
+	message.bundle = NULL;
 	return OK;
 }
 
@@ -274,6 +376,19 @@ skr_status agent_message_print(const struct agent_message *message, struct buf *
 	case AGENT_KEY:
 		json_set_number(tree, "index", message->index);
 		json_set_string(tree, "jws", buf_text(&message->jws));
+		break;
+	case AGENT_TRANSPORT:
+		json_set_string(tree, "kid", message->kid);
+		json_set_number(tree, "size", message->size);
+		break;
+	case AGENT_OPENED:
+		json_set_number(tree, "index", message->index);
+		TRY(set_bytes(tree, "wrapped", &message->wrapped));
+		break;
+	case AGENT_HANDED:
+		json_set_number(tree, "index", message->index);
+		json_set(tree, "bundle", json_copy(message->bundle));
+		TRY(set_bytes(tree, "wrapped", &message->wrapped));
 		break;
 	case AGENT_FAILURE:
 		set_failure(tree, &message->failure);

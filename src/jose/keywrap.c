@@ -131,24 +131,31 @@ static skr_status seal_aes(const struct buf *kek, const void *target, size_t len
 	return OK;
 }
 
-skr_status keywrap_seal(const char *enc, EVP_PKEY *transport, const void *target, size_t len, struct buf *out)
+skr_status keywrap_seal_kek(const char *enc, EVP_PKEY *transport, const void *kek, size_t kek_len, struct buf *out)
 {
 	const char *digest = keywrap_digest(enc);
-	auto_buf kek = BUF(KEK_MAX), sealed = BUF(WRAPPED_LIMIT + 2048);
 	uint8_t *place;
 
 	if (!digest)
 		return FAIL(599, "no key wrapping of the name %.64s", enc);
+	auto_pkey_ctx *ctx = oaep_context(transport, digest, EVP_PKEY_encrypt_init);
+	size_t room = (size_t)EVP_PKEY_get_size(transport);
+	TRY(buf_reserve(out, room, &place));
+	if (!ctx || EVP_PKEY_encrypt(ctx, place, &room, kek, kek_len) <= 0)
+		return ossl_fail(599, "RSA-OAEP");
+	out->len += room;
+	return OK;
+}
+
+skr_status keywrap_seal(const char *enc, EVP_PKEY *transport, const void *target, size_t len, struct buf *out)
+{
+	auto_buf kek = BUF(KEK_MAX), sealed = BUF(WRAPPED_LIMIT + 2048);
+	uint8_t *place;
+
 	TRY(buf_reserve(&kek, KEK_MAX, &place));
 	TRY(random_bytes(place, KEK_MAX));
 	kek.len = KEK_MAX;
-
-	auto_pkey_ctx *ctx = oaep_context(transport, digest, EVP_PKEY_encrypt_init);
-	size_t room = (size_t)EVP_PKEY_get_size(transport);
-	TRY(buf_reserve(&sealed, room, &place));
-	if (!ctx || EVP_PKEY_encrypt(ctx, place, &room, kek.data, kek.len) <= 0)
-		return ossl_fail(599, "RSA-OAEP");
-	sealed.len = room;
+	TRY(keywrap_seal_kek(enc, transport, kek.data, kek.len, &sealed));
 	TRY(seal_aes(&kek, target, len, &sealed));
 	return buf_append(out, sealed.data, sealed.len);
 }

@@ -24,6 +24,13 @@ skr_status keywrap_open(const char *enc, EVP_PKEY *transport, const void *wrappe
 skr_status keywrap_open_aes(const void *kek, size_t kek_len, const void *wrapped, size_t len,
                             struct buf *ret_target) MUST_CHECK;
 
+/*
+ * The first half alone, for who opened it with another key: encrypts the AES key `kek` to the public RSA key
+ * `transport` with the digest of `enc`. Appends to `out`. SKR-599.
+ */
+skr_status keywrap_seal_kek(const char *enc, EVP_PKEY *transport, const void *kek, size_t kek_len,
+                            struct buf *out) MUST_CHECK;
+
 /* The other direction, for the emulator and tests. `transport` is a public RSA key. Appends to `out`. SKR-599. */
 skr_status keywrap_seal(const char *enc, EVP_PKEY *transport, const void *target, size_t len,
                         struct buf *out) MUST_CHECK;

@@ -59,21 +59,6 @@ skr_status release_run(const struct config *config, const struct token_config *t
  */
 void release_capture_environment(const char *config_path);
 
-/* One key's answer verified: steps 1 to 7 of threat model section 9. What release_run does per key; exposed for tests
- * and fuzzing. */
-struct release_expectation {
-	const struct config *config;
-	const struct token_config *token;
-	const struct key_config *key;
-	const char *nonce;
-	const char *transport_kid;
-	EVP_PKEY *transport;
-	STACK_OF(X509) *anchors;
-	int64_t now; /* wall clock, seconds */
-};
-skr_status release_verify(const struct release_expectation *expected, const char *jws, size_t len,
-                          struct released_key *ret) MUST_CHECK;
-
 /* The roots configured for release signatures. SKR-007. */
 skr_status release_anchors(const struct config *config, STACK_OF(X509) **ret) MUST_CHECK;
 

@@ -4,7 +4,7 @@
  * what lies behind the signature is reached too; anything else is the whole JWS. The transport key is the published
  * test key.
  */
-#include "release/release.h"
+#include "release/answer.h"
 
 #include "unit/release/vault.h"
 #include "base/file.h"

@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-static const char request_text[] = "{\"type\":\"request\",\"version\":1,\"token\":\"web\",\"transport_key\":{\"kty\":"
+static const char request_text[] = "{\"type\":\"request\",\"version\":2,\"token\":\"web\",\"transport_key\":{\"kty\":"
                                    "\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\","
                                    "\"kid\":\"k\"},\"nonce\":\"abc\",\"deadline_ms\":75000}";
 static const char failure_text[] = "{\"type\":\"failure\",\"failure\":331,\"sentence\":\"no\",\"step\":\"release\","
@@ -59,7 +59,10 @@ static void messages_come_back_as_they_went(void **state)
 	const char *const texts[] = {
 	    "{\"type\":\"step\",\"name\":\"evidence\"}",
 	    "{\"type\":\"done\",\"name\":\"evidence\",\"ms\":12,\"detail\":\"snp-ioctl, 1184 bytes\"}",
+	    "{\"type\":\"transport\",\"kid\":\"k\",\"size\":256}",
 	    "{\"type\":\"key\",\"index\":3,\"jws\":\"a.b.c\"}",
+	    "{\"type\":\"opened\",\"index\":3,\"wrapped\":\"AAEC\"}",
+	    "{\"type\":\"handed\",\"index\":3,\"bundle\":{\"key\":{\"kid\":\"u\"}},\"wrapped\":\"AAEC\"}",
 	    failure_text,
 	    "{\"type\":\"end\"}",
 	};
@@ -100,10 +103,46 @@ static void what_is_not_exactly_a_message_is_refused(void **state)
 	    "{\"type\":\"key\",\"index\":0}",
 	    "{\"type\":\"key\",\"index\":0,\"jws\":7}",
 	    "{\"type\":\"key\",\"index\":9007199254740992,\"jws\":\"\"}",
+	    "{\"type\":\"transport\",\"kid\":\"k\",\"size\":0}",
+	    "{\"type\":\"transport\",\"kid\":\"k\",\"size\":1025}",
+	    "{\"type\":\"transport\",\"size\":256}",
+	    "{\"type\":\"opened\",\"index\":0,\"wrapped\":\"\"}",
+	    "{\"type\":\"opened\",\"index\":0,\"wrapped\":\"AAE=\"}",
+	    "{\"type\":\"opened\",\"index\":0,\"wrapped\":\"A A\"}",
+	    "{\"type\":\"handed\",\"index\":0,\"wrapped\":\"AAEC\"}",
+	    "{\"type\":\"handed\",\"index\":0,\"bundle\":[],\"wrapped\":\"AAEC\"}",
+	    "{\"type\":\"open\",\"index\":0,\"wrapped\":\"AAEC\"}",
 	};
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		if (parse_message(texts[i]) != 504)
 			fail_msg("%s: %s", texts[i], status_message());
+	}
+}
+
+static void what_is_to_be_opened_comes_back_as_it_went(void **state)
+{
+	(void)state;
+	static const char text[] = "{\"type\":\"open\",\"index\":2,\"wrapped\":\"AAEC\"}";
+	static const char *const bad[] = {
+	    "{\"type\":\"open\",\"index\":2}",
+	    "{\"type\":\"open\",\"index\":-1,\"wrapped\":\"AAEC\"}",
+	    "{\"type\":\"open\",\"index\":2,\"wrapped\":\"\"}",
+	    "{\"type\":\"open\",\"index\":2,\"wrapped\":\"AAEC\",\"more\":1}",
+	    "{\"type\":\"opened\",\"index\":2,\"wrapped\":\"AAEC\"}",
+	    "{\"index\":2,\"wrapped\":\"AAEC\"}",
+	};
+	auto_agent_open open = {.index = 0};
+	auto_buf again = BUF(PROTOCOL_REQUEST_LIMIT);
+
+	assert_int_equal(agent_open_parse(text, strlen(text), &open).failure, 0);
+	assert_int_equal(open.index, 2);
+	assert_int_equal(open.wrapped.len, 3);
+	assert_int_equal(agent_open_print(&open, &again).failure, 0);
+	assert_string_equal(buf_text(&again), text);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		auto_agent_open refused = {.index = 0};
+		if (agent_open_parse(bad[i], strlen(bad[i]), &refused).failure != 504 || refused.wrapped.data)
+			fail_msg("%s: %s", bad[i], status_message());
 	}
 }
 
@@ -152,11 +191,11 @@ static void a_request_must_be_complete_and_nothing_more(void **state)
 		const char *what, *with;
 		int failure;
 	} cases[] = {
-	    {"\"version\":1", "\"version\":2", 505},
-	    {"\"version\":1", "\"version\":0", 505},
-	    {"\"version\":1,", "", 504},
-	    {"\"version\":1", "\"version\":\"1\"", 504},
-	    {"\"version\":1", "\"version\":2,\"new\":true", 505},
+	    {"\"version\":2", "\"version\":3", 505},
+	    {"\"version\":2", "\"version\":0", 505},
+	    {"\"version\":2,", "", 504},
+	    {"\"version\":2", "\"version\":\"1\"", 504},
+	    {"\"version\":2", "\"version\":3,\"new\":true", 505},
 	    {"\"request\"", "\"end\"", 504},
 	    {"\"web\"", "\"a-label-of-more-than-thirty-two-byt\"", 504},
 	    {"\"nonce\":\"abc\",", "", 504},
@@ -185,10 +224,10 @@ static void another_version_is_named_with_ours(void **state)
 	char text[2048];
 
 	strcpy(text, request_text);
-	replace(text, "\"version\":1", "\"version\":7");
+	replace(text, "\"version\":2", "\"version\":7");
 	assert_int_equal(parse_request(text), 505);
 	assert_non_null(strstr(status_message(), "7"));
-	assert_non_null(strstr(status_message(), "1"));
+	assert_non_null(strstr(status_message(), "2"));
 }
 
 /* ---- frames ---- */
@@ -362,6 +401,7 @@ int main(void)
 	    cmocka_unit_test(a_request_comes_back_as_it_went),
 	    cmocka_unit_test(messages_come_back_as_they_went),
 	    cmocka_unit_test(what_is_not_exactly_a_message_is_refused),
+	    cmocka_unit_test(what_is_to_be_opened_comes_back_as_it_went),
 	    cmocka_unit_test(a_failure_must_be_a_known_one_in_known_bounds),
 	    cmocka_unit_test(a_request_must_be_complete_and_nothing_more),
 	    cmocka_unit_test(another_version_is_named_with_ours),

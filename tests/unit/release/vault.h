@@ -8,7 +8,7 @@
 #include "jose/jwk.h"
 #include "jose/jws.h"
 #include "jose/keywrap.h"
-#include "release/release.h"
+#include "release/answer.h"
 
 #define VAULT_HOST    "contoso.vault.azure.net"
 #define VAULT_SAN     "DNS:vault.azure.net,DNS:*.vault.azure.net"

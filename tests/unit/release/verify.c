@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "release/release.h"
+#include "release/answer.h"
 
 #include "unit/release/vault.h"
 
