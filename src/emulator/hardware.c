@@ -129,7 +129,7 @@ static skr_status write_files(struct emulator *e, const struct state *state)
 	TRY(write_certificate(e, "amd-ark.pem", state->amd.ark));
 	TRY(write_certificate(e, "amd-ask.pem", state->amd.ask));
 	TRY(write_certificate(e, "vcek.pem", state->vcek.certificate));
-	return write_security_context(e, state);
+	return machine_traits(e->kind)->container ? write_security_context(e, state) : OK;
 }
 
 /* ---- a machine and what hangs on it ---- */
@@ -170,7 +170,7 @@ skr_status hardware_change(struct emulator *e, const json *request)
 	if (h->state)
 		fresh->machine = h->state->machine;
 	else
-		TRY(machine_default(&fresh->machine));
+		TRY(machine_default(e->kind, &fresh->machine));
 	TRY(machine_set(&fresh->machine, request));
 	TRY(state_fill(e, fresh));
 	TRY(write_files(e, fresh));
@@ -206,6 +206,7 @@ static void put_identity(uint8_t *report, const struct hardware *h, const struct
 	memcpy(report + REPORT_IMAGE_ID, m->image_id, sizeof(m->image_id));
 	memcpy(report + REPORT_MEASUREMENT, m->measurement, sizeof(m->measurement));
 	memcpy(report + REPORT_HOST_DATA, m->host_data, sizeof(m->host_data));
+	memcpy(report + REPORT_ID_KEY_DIGEST, m->id_key_digest, sizeof(m->id_key_digest));
 	memcpy(report + REPORT_REPORT_ID, h->report_id, sizeof(h->report_id));
 	memset(report + REPORT_REPORT_ID_MA, 0xff, 32);
 	if (m->version >= 3)
@@ -270,6 +271,13 @@ skr_status hardware_report(struct emulator *e, const uint8_t report_data[64], ui
 	return status;
 }
 
+void hardware_settings(struct emulator *e, struct machine *ret)
+{
+	pthread_mutex_lock(&e->hardware->lock);
+	*ret = e->hardware->state->machine;
+	pthread_mutex_unlock(&e->hardware->lock);
+}
+
 skr_status hardware_certificate_table(struct emulator *e, struct buf *out)
 {
 	const struct hardware *h = e->hardware;
@@ -289,6 +297,13 @@ skr_status hardware_thim(struct emulator *e, json **ret)
 	return status;
 }
 
+void hardware_td(struct emulator *e, struct td *ret)
+{
+	pthread_mutex_lock(&e->hardware->lock);
+	*ret = e->hardware->state->machine.td;
+	pthread_mutex_unlock(&e->hardware->lock);
+}
+
 /* Microsoft Supply Chain RSA Root CA 2022, the end of the chains in tests/data/snp and in CCF's list of roots. */
 static const char real_uvm_root[] = "I__iuL25oXEVFdTP_aBLx_eT1RPHbCQ_ECBQfYZpt9s";
 
@@ -304,6 +319,7 @@ skr_status hardware_attestation_rules(struct emulator *e, struct attestation_rul
 	    .ark = h->state->amd.ark,
 	    .uvm_root_count = m->accept_real_amd ? 2 : 1,
 	    .accept_real_amd = m->accept_real_amd,
+	    .accept_real_intel = m->accept_real_intel,
 	    .certs_with_numbers = m->certs_with_numbers,
 	    .token_lifetime = m->token_lifetime,
 	};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "emulator/entra.h"
+#include "emulator/machine.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -156,7 +157,7 @@ static json *compute(const struct emulator *e)
 	json_set_string(compute, "osType", "Linux");
 	json_set_string(compute, "subscriptionId", e->tenant);
 	json_set_string(compute, "vmId", e->client);
-	json_set_string(compute, "vmSize", "Standard_DC4as_cc_v5");
+	json_set_string(compute, "vmSize", machine_traits(e->kind)->vm_size);
 	return compute;
 }
 

@@ -7,6 +7,43 @@
 #include <stdio.h>
 #include <string.h>
 
+/* ---- kinds ---- */
+
+/* clang-format off */
+static const struct machine_traits kinds[] = {
+	[MACHINE_CONTAINER]      = {"container",      "sev-guest",     "auto",           "Standard_DC4as_cc_v5", .container = true},
+	[MACHINE_CVM_SNP]        = {"cvm-snp",        "tpm,event-log", "auto",           "Standard_DC4as_v5",    .tpm = true},
+	[MACHINE_CVM_TDX]        = {"cvm-tdx",        "tpm,event-log", "auto",           "Standard_DC4es_v5",    .tpm = true},
+	[MACHINE_TRUSTED_LAUNCH] = {"trusted-launch", "tpm,event-log", "trusted-launch", "Standard_D4s_v5",      .tpm = true},
+	[MACHINE_TDX]            = {"tdx",            "configfs-tdx",  "auto",           "Standard_DC4es_v6"},
+	[MACHINE_SIDECAR]        = {"sidecar",        "none",          "sidecar",        "Standard_DC4as_cc_v5", .container = true},
+};
+/* clang-format on */
+#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+const struct machine_traits *machine_traits(enum machine_kind kind)
+{
+	return &kinds[kind];
+}
+
+bool machine_kind_of_name(const char *name, enum machine_kind *ret)
+{
+	for (size_t i = 0; i < KINDS; i++) {
+		if (strcmp(kinds[i].name, name) == 0) {
+			*ret = (enum machine_kind)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+const char *machine_kind_names(void)
+{
+	return "container, cvm-snp, cvm-tdx, trusted-launch, tdx, sidecar";
+}
+
+/* ---- settings ---- */
+
 enum setting_kind { SET_BOOL, SET_NUMBER, SET_HEX, SET_TEXT };
 
 struct setting {
@@ -20,6 +57,11 @@ struct setting {
 #name_, kind_, offsetof(struct machine, name_), sizeof(((struct machine *)NULL)->name_) \
 	}
 
+#define TD_SETTING(name_, kind_, member_)                                                                              \
+	{                                                                                                              \
+		"td_" name_, kind_, offsetof(struct machine, td.member_), sizeof(((struct machine *)NULL)->td.member_) \
+	}
+
 static const struct setting settings[] = {
     SETTING(version, SET_NUMBER),
     SETTING(guest_svn, SET_NUMBER),
@@ -30,15 +72,31 @@ static const struct setting settings[] = {
     SETTING(mask_chip_id, SET_BOOL),
     SETTING(certificate_table, SET_BOOL),
     SETTING(accept_real_amd, SET_BOOL),
+    SETTING(accept_real_intel, SET_BOOL),
     SETTING(certs_with_numbers, SET_BOOL),
     SETTING(token_lifetime, SET_NUMBER),
     SETTING(family_id, SET_HEX),
     SETTING(image_id, SET_HEX),
     SETTING(measurement, SET_HEX),
     SETTING(endorsed_measurement, SET_HEX),
+    SETTING(id_key_digest, SET_HEX),
     SETTING(host_data, SET_HEX),
     SETTING(feed, SET_TEXT),
     SETTING(security_policy, SET_TEXT),
+    TD_SETTING("debug", SET_BOOL, debug),
+    TD_SETTING("attributes", SET_HEX, attributes),
+    TD_SETTING("xfam", SET_HEX, xfam),
+    TD_SETTING("tee_tcb_svn", SET_HEX, tee_tcb_svn),
+    TD_SETTING("mrseam", SET_HEX, mrseam),
+    TD_SETTING("mrsignerseam", SET_HEX, mrsignerseam),
+    TD_SETTING("mrtd", SET_HEX, mrtd),
+    TD_SETTING("mrconfigid", SET_HEX, mrconfigid),
+    TD_SETTING("mrowner", SET_HEX, mrowner),
+    TD_SETTING("mrownerconfig", SET_HEX, mrownerconfig),
+    TD_SETTING("rtmr0", SET_HEX, rtmr[0]),
+    TD_SETTING("rtmr1", SET_HEX, rtmr[1]),
+    TD_SETTING("rtmr2", SET_HEX, rtmr[2]),
+    TD_SETTING("rtmr3", SET_HEX, rtmr[3]),
 };
 
 static skr_status set_bool(const struct setting *s, const json *value, void *place)
@@ -187,19 +245,40 @@ static const char default_policy[] = "package policy\n\n"
                                      "create_container := {\"allowed\": true}\n"
                                      "exec_in_container := {\"allowed\": true}\n";
 
-skr_status machine_default(struct machine *m)
+static skr_status digest_of(const char *text, uint8_t out[48])
 {
-	set_product(m, PRODUCT_MILAN);
+	if (!EVP_Q_digest(ossl, "SHA384", NULL, text, strlen(text), out, NULL))
+		return ossl_fail(599, "the measurement");
+	return OK;
+}
+
+/* A utility VM: Microsoft endorses its measurement, and HOST_DATA is the policy of its containers. */
+static skr_status container_default(struct machine *m)
+{
 	m->guest_svn = 2;
 	m->svn = 100;
+	snprintf(m->feed, sizeof(m->feed), "ContainerPlat-AMD-UVM");
+	snprintf(m->security_policy, sizeof(m->security_policy), "%s", default_policy);
+	TRY(digest_of("skr-emulator utility VM", m->measurement));
+	return follow_policy(m);
+}
+
+/* A paravisor: its image is signed by a key whose digest stands in the report. */
+static skr_status vm_default(struct machine *m)
+{
+	m->guest_svn = 12;
+	TRY(digest_of("skr-emulator paravisor's signer", m->id_key_digest));
+	return digest_of("skr-emulator paravisor", m->measurement);
+}
+
+skr_status machine_default(enum machine_kind kind, struct machine *m)
+{
+	set_product(m, PRODUCT_MILAN);
 	m->token_lifetime = 8 * 60 * 60;
 	m->smt = true;
 	m->family_id[0] = 1;
 	m->image_id[0] = 2;
-	snprintf(m->feed, sizeof(m->feed), "ContainerPlat-AMD-UVM");
-	snprintf(m->security_policy, sizeof(m->security_policy), "%s", default_policy);
-	if (!EVP_Q_digest(ossl, "SHA384", NULL, "skr-emulator utility VM", 23, m->measurement, NULL))
-		return ossl_fail(599, "the measurement");
+	TRY(machine_traits(kind)->container ? container_default(m) : vm_default(m));
 	memcpy(m->endorsed_measurement, m->measurement, sizeof(m->measurement));
-	return follow_policy(m);
+	return OK;
 }
