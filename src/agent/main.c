@@ -3,6 +3,7 @@
  * skr-agent: one request from a socket on descriptor 0, one answer on the same, then gone. The module starts it, or
  * systemd does (Accept=yes, StandardInput=socket). It prints nothing elsewhere but to its log.
  */
+#include "agent/peer.h"
 #include "agent/protocol.h"
 #include "agent/steps.h"
 #include "base/log.h"
@@ -158,6 +159,7 @@ static skr_status serve(struct config **config, struct deadline *deadline)
 	*deadline = deadline_of(&request);
 	TRY(configuration(config));
 	log_open((*config)->log, (*config)->log_level, "skr-agent");
+	TRY(peer_check(PEER, *config));
 	log_peer(&request);
 	return work(*config, &request, deadline);
 }

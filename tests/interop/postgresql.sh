@@ -16,6 +16,7 @@ provider_configuration provider.cnf
 # The server is nobody who may open the machine's devices: it asks the agent's service, as it would with systemd.
 install -d -o postgres postgres
 cp azure/ca.pem postgres/azure.pem
+sed -i 's,^agent = .*,&\nagent_group = postgres,' "$SKR_PKCS11_CONF"
 SKR_PKCS11_CONF=$SKR_PKCS11_CONF systemd-socket-activate --accept --inetd --setenv=SKR_PKCS11_CONF --listen="$SKR_RUN/agent.sock" \
 	"$SKR_EMULATOR_DIR/skr-agent" >agent.log 2>&1 &
 children+=($!)
