@@ -297,13 +297,6 @@ skr_status hardware_thim(struct emulator *e, json **ret)
 	return status;
 }
 
-void hardware_td(struct emulator *e, struct td *ret)
-{
-	pthread_mutex_lock(&e->hardware->lock);
-	*ret = e->hardware->state->machine.td;
-	pthread_mutex_unlock(&e->hardware->lock);
-}
-
 /* Microsoft Supply Chain RSA Root CA 2022, the end of the chains in tests/data/snp and in CCF's list of roots. */
 static const char real_uvm_root[] = "I__iuL25oXEVFdTP_aBLx_eT1RPHbCQ_ECBQfYZpt9s";
 

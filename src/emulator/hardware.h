@@ -22,9 +22,6 @@ void hardware_settings(struct emulator *e, struct machine *ret);
  */
 skr_status hardware_certificate_table(struct emulator *e, struct buf *out) MUST_CHECK;
 
-/* What the reports of the played TD say. Thread-safe. */
-void hardware_td(struct emulator *e, struct td *ret);
-
 /* What the attestation instances go by. */
 struct attestation_rules {
 	X509 *ark;                /* root of the played chips; owned by the caller */
