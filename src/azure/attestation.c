@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "azure/attestation.h"
 
-#include "base/base64.h"
+#include "azure/encoded.h"
 #include "base/ossl.h"
 #include "http/http.h"
 #include "jose/jws.h"
@@ -12,6 +12,8 @@
 #define REQUEST_LIMIT (512 * 1024)
 #define ANSWER_LIMIT  (128 * 1024)
 #define CLOCK_SKEW_S  300
+#define SNP_ROUTE     "SevSnpVm?api-version=2022-08-01"
+#define TDX_ROUTE     "TdxVm?api-version=2025-06-01"
 
 static int refusal(const struct service_error *error)
 {
@@ -28,15 +30,6 @@ static const struct service attestation_service = {
 
 /* ---- the request ---- */
 
-static skr_status set_base64(json *object, const char *name, const void *data, size_t len)
-{
-	auto_buf text = BUF(REQUEST_LIMIT);
-
-	TRY(base64url_encode(data, len, &text));
-	json_set_string(object, name, buf_text(&text));
-	return OK;
-}
-
 /* {"Uvm":["COSE_Sign1"]} */
 static skr_status set_endorsements(json *inner, const struct buf *cose)
 {
@@ -48,33 +41,46 @@ static skr_status set_endorsements(json *inner, const struct buf *cose)
 	TRY(base64url_encode(cose->data, cose->len, &text));
 	json_push(uvm, json_of_string(buf_text(&text)));
 	TRY(json_print(endorsements, &printed));
-	return set_base64(inner, "Endorsements", printed.data, printed.len);
+	return set_encoded(inner, "Endorsements", printed.data, printed.len, base64url_encode);
 }
 
 static skr_status report_print(const struct attestation_evidence *evidence, struct buf *out)
 {
 	auto_json *inner = json_object();
 
-	TRY(set_base64(inner, "SnpReport", evidence->report->data, evidence->report->len));
-	TRY(set_base64(inner, "VcekCertChain", evidence->chain_pem->data, evidence->chain_pem->len));
+	TRY(set_encoded(inner, "SnpReport", evidence->report->data, evidence->report->len, base64url_encode));
+	TRY(set_encoded(inner, "VcekCertChain", evidence->chain_pem->data, evidence->chain_pem->len, base64url_encode));
 	if (evidence->uvm_endorsement && evidence->uvm_endorsement->len > 0)
 		TRY(set_endorsements(inner, evidence->uvm_endorsement));
 	return json_print(inner, out);
 }
 
-skr_status attestation_snp_print(const struct attestation_evidence *evidence, const char *nonce, struct buf *out)
+/* {MEMBER: evidence, "runtimeData": {…}, "nonce"} */
+static skr_status body_print(const char *member, const struct buf *bytes, const struct buf *runtime_data,
+                             const char *nonce, struct buf *out)
 {
-	auto_buf report = BUF(REQUEST_LIMIT);
 	auto_json *body = json_object();
 	json *runtime = json_object();
 
-	TRY(report_print(evidence, &report));
-	TRY(set_base64(body, "report", report.data, report.len));
 	json_set(body, "runtimeData", runtime);
-	TRY(set_base64(runtime, "data", evidence->runtime_data->data, evidence->runtime_data->len));
+	TRY(set_encoded(body, member, bytes->data, bytes->len, base64url_encode));
+	TRY(set_encoded(runtime, "data", runtime_data->data, runtime_data->len, base64url_encode));
 	json_set_string(runtime, "dataType", "JSON");
 	json_set_string(body, "nonce", nonce);
 	return json_print(body, out);
+}
+
+skr_status attestation_snp_print(const struct attestation_evidence *evidence, const char *nonce, struct buf *out)
+{
+	auto_buf report = BUF(REQUEST_LIMIT);
+
+	TRY(report_print(evidence, &report));
+	return body_print("report", &report, evidence->runtime_data, nonce, out);
+}
+
+skr_status attestation_tdx_print(const struct attestation_td *evidence, const char *nonce, struct buf *out)
+{
+	return body_print("quote", evidence->quote, evidence->runtime_data, nonce, out);
 }
 
 /* ---- the token ---- */
@@ -141,9 +147,9 @@ skr_status attestation_token_check(const char *token, size_t len, const struct a
 		return FAIL(323, "alg: the token is not signed (%s)", alg ? alg : "none");
 	if (!iss || !same_endpoint(iss, expected->instance))
 		return FAIL(323, "iss: the token is from %s, not from %s", iss ? iss : "nobody", expected->instance);
-	if (!nonce || strcmp(nonce, expected->nonce) != 0)
+	if (expected->nonce && (!nonce || strcmp(nonce, expected->nonce) != 0))
 		return FAIL(323, "nonce: the token does not answer our request");
-	if (!holds_our_key(jws.payload, expected->runtime_data))
+	if (expected->runtime_data && !holds_our_key(jws.payload, expected->runtime_data))
 		return FAIL(323, "x-ms-runtime: the token is not about our transport key");
 	if (json_integer(jws.payload, "exp", false, &exp).failure || exp <= expected->now)
 		return FAIL(323, "exp: the token %s",
@@ -156,39 +162,55 @@ skr_status attestation_token_check(const char *token, size_t len, const struct a
 
 /* ---- the errand ---- */
 
-static skr_status request_token(struct azure *azure, const struct buf *body, struct buf *ret_token)
-{
-	auto_buf url = BUF(512);
-	auto_json *answer = NULL;
-	const char *token = NULL;
-
-	TRY(buf_printf(&url, "%s/attest/SevSnpVm?api-version=2022-08-01", azure->token->attestation));
-	TRY(service_call_json(azure, &attestation_service,
-	                      &(struct http_request){.method = "POST",
-	                                             .url = buf_text(&url),
-	                                             .content_type = "application/json",
-	                                             .body = body->data,
-	                                             .body_len = body->len,
-	                                             .answer_limit = ANSWER_LIMIT,
-	                                             .limits = &http_limits_service},
-	                      &answer, NULL));
-	token = json_string_or_null(answer, "token");
-	if (!token)
-		return service_blame(FAIL(323, "token: there is none"), &attestation_service, buf_text(&url));
-	return buf_append_text(ret_token, token);
-}
-
 /* What support will ask for: which evidence it was, without the evidence. */
-static skr_status name_evidence(skr_status status, const struct attestation_evidence *evidence)
+static skr_status name_evidence(skr_status status, const struct buf *evidence)
 {
 	struct status_record record = *status_last();
 	auto_buf hex = BUF(65);
 	uint8_t digest[32];
-	bool named = !sha256(evidence->report->data, evidence->report->len, digest).failure &&
-	             !hex_encode(digest, 8, &hex).failure;
+	bool named = !sha256(evidence->data, evidence->len, digest).failure && !hex_encode(digest, 8, &hex).failure;
 
 	(void)status_adopt(&record);
-	return named ? status_prefix(status, "report with SHA-256 %s..", buf_text(&hex)) : status;
+	return named ? status_prefix(status, "evidence with SHA-256 %s..", buf_text(&hex)) : status;
+}
+
+static skr_status post(struct azure *azure, const char *url, const struct buf *body, const struct buf *evidence,
+                       json **ret_answer)
+{
+	skr_status status = service_call_json(azure, &attestation_service,
+	                                      &(struct http_request){.method = "POST",
+	                                                             .url = url,
+	                                                             .content_type = "application/json",
+	                                                             .body = body->data,
+	                                                             .body_len = body->len,
+	                                                             .answer_limit = ANSWER_LIMIT,
+	                                                             .limits = &http_limits_service},
+	                                      ret_answer, NULL);
+
+	if (status.failure == 320)
+		return name_evidence(status, evidence);
+	if (status.failure == 321)
+		return status_prefix(status, "%s", azure->token->attestation);
+	return status;
+}
+
+skr_status attestation_request(struct azure *azure, const char *route, const struct buf *body,
+                               const struct buf *evidence, struct buf *ret_token)
+{
+	auto_buf url = BUF(512);
+	auto_json *answer = NULL;
+
+	TRY(buf_printf(&url, "%s/attest/%s", azure->token->attestation, route));
+	TRY(post(azure, buf_text(&url), body, evidence, &answer));
+	const char *token = json_string_or_null(answer, "token");
+	if (!token)
+		return attestation_blame(FAIL(323, "token: there is none"), azure);
+	return buf_append_text(ret_token, token);
+}
+
+skr_status attestation_blame(skr_status status, const struct azure *azure)
+{
+	return service_blame(status, &attestation_service, azure->token->attestation);
 }
 
 static skr_status nonce_make(struct buf *out)
@@ -199,26 +221,27 @@ static skr_status nonce_make(struct buf *out)
 	return base64url_encode(random, sizeof(random), out);
 }
 
-skr_status attestation_snp(struct azure *azure, const struct attestation_evidence *evidence, struct buf *ret_token)
+/* One errand: where to, what is printed into its body, what its answer must hold. */
+struct errand {
+	const char *route;
+	const struct buf *evidence; /* what a refusal names */
+	const json *runtime_data;   /* NULL: no key of ours is in it */
+	const char *nonce;
+};
+
+/* Asks, and once more for a token that has not expired if the first one had. */
+static skr_status run(struct azure *azure, const struct errand *errand, const struct buf *body, struct buf *ret_token)
 {
-	auto_buf body = BUF(REQUEST_LIMIT), nonce = BUF(64), token = BUF(JWT_LIMIT);
-	auto_json *runtime = NULL;
+	auto_buf token = BUF(JWT_LIMIT);
 	skr_status status = OK;
 
-	TRY(json_parse(evidence->runtime_data->data, evidence->runtime_data->len, &runtime));
-	TRY(nonce_make(&nonce));
-	TRY(attestation_snp_print(evidence, buf_text(&nonce), &body));
 	for (int i = 0; i < 2; i++) {
-		struct attestation_expectation expected = {
-		    .instance = azure->token->attestation, .nonce = buf_text(&nonce), .runtime_data = runtime};
+		struct attestation_expectation expected = {.instance = azure->token->attestation,
+		                                           .nonce = errand->nonce,
+		                                           .runtime_data = errand->runtime_data};
 
 		buf_clear(&token);
-		status = request_token(azure, &body, &token);
-		if (status.failure == 320)
-			return name_evidence(status, evidence);
-		if (status.failure == 321)
-			return status_prefix(status, "%s", azure->token->attestation);
-		TRY(status);
+		TRY(attestation_request(azure, errand->route, body, errand->evidence, &token));
 		expected.now = wall_clock();
 		status = attestation_token_check(buf_text(&token), token.len, &expected);
 		int64_t expiry = status.failure ? attestation_expiry(buf_text(&token), token.len) : 0;
@@ -226,7 +249,56 @@ skr_status attestation_snp(struct azure *azure, const struct attestation_evidenc
 			break;
 	}
 	if (status.failure)
-		return service_blame(status, &attestation_service, azure->token->attestation);
+		return attestation_blame(status, azure);
 	buf_move(ret_token, &token);
 	return OK;
+}
+
+static skr_status snp(struct azure *azure, const struct attestation_evidence *evidence, const json *runtime,
+                      struct buf *ret_token)
+{
+	auto_buf body = BUF(REQUEST_LIMIT), nonce = BUF(64);
+
+	TRY(nonce_make(&nonce));
+	TRY(attestation_snp_print(evidence, buf_text(&nonce), &body));
+	struct errand errand = {SNP_ROUTE, evidence->report, runtime, buf_text(&nonce)};
+	return run(azure, &errand, &body, ret_token);
+}
+
+static skr_status tdx(struct azure *azure, const struct attestation_td *evidence, const json *runtime,
+                      struct buf *ret_token)
+{
+	auto_buf body = BUF(REQUEST_LIMIT), nonce = BUF(64);
+
+	TRY(nonce_make(&nonce));
+	TRY(attestation_tdx_print(evidence, buf_text(&nonce), &body));
+	struct errand errand = {TDX_ROUTE, evidence->quote, runtime, buf_text(&nonce)};
+	return run(azure, &errand, &body, ret_token);
+}
+
+skr_status attestation_snp(struct azure *azure, const struct attestation_evidence *evidence, struct buf *ret_token)
+{
+	auto_json *runtime = NULL;
+
+	TRY(json_parse(evidence->runtime_data->data, evidence->runtime_data->len, &runtime));
+	return snp(azure, evidence, runtime, ret_token);
+}
+
+skr_status attestation_tdx(struct azure *azure, const struct attestation_td *evidence, struct buf *ret_token)
+{
+	auto_json *runtime = NULL;
+
+	TRY(json_parse(evidence->runtime_data->data, evidence->runtime_data->len, &runtime));
+	return tdx(azure, evidence, runtime, ret_token);
+}
+
+skr_status attestation_snp_direct(struct azure *azure, const struct attestation_evidence *evidence,
+                                  struct buf *ret_token)
+{
+	return snp(azure, evidence, NULL, ret_token);
+}
+
+skr_status attestation_tdx_direct(struct azure *azure, const struct attestation_td *evidence, struct buf *ret_token)
+{
+	return tdx(azure, evidence, NULL, ret_token);
 }

@@ -28,7 +28,6 @@ struct attestation_td {
 /* The same for a TD quote. SKR-320 to 323. */
 skr_status attestation_tdx(struct azure *azure, const struct attestation_td *evidence,
                            struct buf *ret_token) MUST_CHECK;
-skr_status attestation_tdx_print(const struct attestation_td *evidence, const char *nonce, struct buf *out) MUST_CHECK;
 
 /*
  * For `skr-pkcs11 attest` alone: the direct form, SNP report or TD quote with the paravisor's claims as runtime data.
@@ -39,11 +38,22 @@ skr_status attestation_snp_direct(struct azure *azure, const struct attestation_
 skr_status attestation_tdx_direct(struct azure *azure, const struct attestation_td *evidence,
                                   struct buf *ret_token) MUST_CHECK;
 
+/*
+ * One POST of `body` to /attest/ROUTE of the token's instance, for whatever kind of evidence. Appends the answer's
+ * "token", which is not looked at. `evidence` is what a refusal names by its digest. SKR-320 to 323.
+ */
+skr_status attestation_request(struct azure *azure, const char *route, const struct buf *body,
+                               const struct buf *evidence, struct buf *ret_token) MUST_CHECK;
+
+/* For what is wrong inside its answer: service_blame with the token's instance. */
+skr_status attestation_blame(skr_status status, const struct azure *azure);
+
 /* What a token must say to be the answer to our request. All borrowed. */
 struct attestation_expectation {
 	const char *instance;
-	const char *nonce;
-	const json *runtime_data; /* {"keys":[ours]} */
+	const char *nonce; /* NULL: the token has it elsewhere */
+	const json
+	    *runtime_data; /* {"keys":[ours]}; NULL: no key of ours in x-ms-runtime, or the caller looks for it */
 	int64_t now;
 };
 /* Only a look, no verification: Key Vault is the token's verifier. SKR-323 names the field. */
@@ -56,8 +66,9 @@ skr_status attestation_claims(const char *token, size_t len, json **ret) MUST_CH
 /* Seconds since 1970 when the token ends; 0 if it does not say so. */
 int64_t attestation_expiry(const char *token, size_t len);
 
-/* The body of the request, appended to `out`: for attestation_snp, and tests. */
+/* The bodies of the requests, appended to `out`: for the calls above, and tests. */
 skr_status attestation_snp_print(const struct attestation_evidence *evidence, const char *nonce,
                                  struct buf *out) MUST_CHECK;
+skr_status attestation_tdx_print(const struct attestation_td *evidence, const char *nonce, struct buf *out) MUST_CHECK;
 
 #endif

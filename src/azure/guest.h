@@ -33,8 +33,8 @@ struct guest_evidence {
 	struct buf event_log;                  /* crypto-agile TCG log; empty: could not be read */
 	uint8_t pcrs[GUEST_PCRS][32];
 	/*
-	 * The modulus in transport_public, big-endian, for guest_token_check: this layer reads no TPM structures. Whoever
-	 * fills transport_public fills it too. The exponent is 65537.
+	 * The modulus in transport_public, big-endian, for guest_token_check: this layer reads no TPM structures.
+	 * Whoever fills transport_public fills it too. The exponent is 65537.
 	 */
 	uint8_t transport_modulus[GUEST_TRANSPORT];
 };
@@ -50,7 +50,18 @@ struct sealed_token {
 #define auto_sealed_token __attribute__((cleanup(sealed_token_done))) struct sealed_token
 void sealed_token_done(struct sealed_token *sealed);
 
-/* The body of the request, appended: {"AttestationInfo":…}. `nonce` goes into ClientPayload. */
+/* What the request says of the operating system. */
+struct guest_os {
+	char name[128];   /* NAME of os-release, "Linux" if it has none */
+	int major, minor; /* VERSION_ID; 1 and 0 if it is missing, no number, or 0 (Microsoft's library refuses 0) */
+};
+/* Reads the text of /etc/os-release. Whatever it is, something comes out. */
+void guest_os_parse(const char *text, size_t len, struct guest_os *ret);
+
+/*
+ * The body of the request, appended: {"AttestationInfo":…}, with what this machine's os-release says. `nonce` goes into
+ * ClientPayload. SKR-208 above 1.5 MiB, which a boot log of 800 KiB makes.
+ */
 skr_status guest_request_print(const struct guest_evidence *evidence, const char *nonce, struct buf *out) MUST_CHECK;
 
 /*
@@ -62,7 +73,7 @@ skr_status guest_attest(struct azure *azure, const struct guest_evidence *eviden
 
 /*
  * Base64url of {EncryptedInnerKey, EncryptionParams, AuthenticationData, Jwt}: exactly AES, ChainingModeGCM, PKCS7, an
- * IV of 12 and a tag of 16 bytes. SKR-323 names the member.
+ * IV of 12 and a tag of 16 bytes. KeySizeInBits is ignored. SKR-323 names the member; `ret` is untouched on failure.
  */
 skr_status sealed_token_parse(const char *text, size_t len, struct sealed_token *ret) MUST_CHECK;
 
@@ -71,8 +82,10 @@ skr_status sealed_token_open(const struct sealed_token *sealed, const void *key,
                              struct buf *ret_token) MUST_CHECK;
 
 /*
- * Whether an opened token answers this request: issuer, nonce in x-ms-runtime.client-payload (base64 of it), our
- * transport key under x-ms-runtime.keys at the top, and there alone; not expired. Only a look. SKR-323 names the field.
+ * Whether an opened token answers this request: issuer, nonce in x-ms-runtime.client-payload (base64 of it), not
+ * expired, and under x-ms-runtime.keys at the top the key that the vault will wrap to, the first for encryption, is
+ * ours (transport_modulus). x-ms-runtime inside x-ms-isolation-tee is the paravisor's. Only a look. SKR-323 names the
+ * field.
  */
 skr_status guest_token_check(const struct azure *azure, const struct guest_evidence *evidence, const char *nonce,
                              const char *token, size_t len) MUST_CHECK;

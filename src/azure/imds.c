@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "azure/imds.h"
 
+#include "azure/encoded.h"
 #include "http/http.h"
 
 #include <arpa/inet.h>
@@ -11,6 +12,8 @@
 
 #define TOKEN_ANSWER_LIMIT (32 * 1024)
 #define THIM_ANSWER_LIMIT  (64 * 1024)
+#define QUOTE_ANSWER_LIMIT (32 * 1024)
+#define QUOTE_LIMIT        (16 * 1024)
 #define CLOCK_SKEW_S       300
 
 static int token_refusal(const struct service_error *error)
@@ -59,6 +62,31 @@ static const struct service thim = {
     .transient = {404, 410},
 };
 
+static const struct service quotes = {
+    .name = "the host's quote service",
+    .step = "evidence",
+    .throttled = 140,
+    .down = 140,
+    .unreachable = 140,
+    .refused = 140,
+    .steady = 5,
+};
+
+/* The record's failure under another number, for answers that are not what they should be. */
+static skr_status renumber(int failure)
+{
+	struct status_record record = *status_last();
+
+	record.failure = failure;
+	return status_adopt(&record);
+}
+
+/* Answers that came and are nothing: above the limit, of another type, no JSON. */
+static bool is_garbage(skr_status status)
+{
+	return status.failure == 208 || status.failure == 212 || status.failure == 213;
+}
+
 /* ---- certificates ---- */
 
 skr_status imds_amd_certification(struct azure *azure, json **ret)
@@ -76,17 +104,54 @@ skr_status imds_amd_certification(struct azure *azure, json **ret)
 	                                                             .limits = &http_limits_metadata,
 	                                                             .direct = true},
 	                                      &answer, NULL);
-	if (status.failure == 208 || status.failure == 212 || status.failure == 213) {
-		struct status_record record = *status_last();
-		record.failure = 143;
-		return status_adopt(&record);
-	}
+	if (is_garbage(status))
+		return renumber(143);
 	TRY(status);
 	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
 		if (!json_string_or_null(answer, members[i]))
 			return service_blame(FAIL(143, "no %s in it", members[i]), &thim, buf_text(&url));
 	*ret = TAKE(answer);
 	return OK;
+}
+
+/* ---- quotes ---- */
+
+skr_status td_quote_parse(const json *answer, struct buf *ret_quote)
+{
+	auto_buf quote = BUF(QUOTE_LIMIT);
+	const char *text = json_string_or_null(answer, "quote");
+
+	if (!text)
+		return FAIL(140, "quote: there is none in it");
+	if (base64_decode_any(text, strlen(text), &quote).failure || quote.len == 0)
+		return FAIL(140, "quote: %zu characters that are no base64 of 1 byte to 16 KiB", strlen(text));
+	return buf_append(ret_quote, quote.data, quote.len);
+}
+
+skr_status imds_td_quote(struct azure *azure, const uint8_t *report, size_t len, struct buf *ret_quote)
+{
+	auto_buf url = BUF(512), printed = BUF(QUOTE_LIMIT);
+	auto_json *body = json_object(), *answer = NULL;
+
+	TRY(buf_printf(&url, "%s/acc/tdquote", azure->config->imds));
+	TRY(set_encoded(body, "report", report, len, base64url_encode));
+	TRY(json_print(body, &printed));
+	skr_status status = service_call_json(azure, &quotes,
+	                                      &(struct http_request){.method = "POST",
+	                                                             .url = buf_text(&url),
+	                                                             .headers = {"Metadata: true"},
+	                                                             .content_type = "application/json",
+	                                                             .body = printed.data,
+	                                                             .body_len = printed.len,
+	                                                             .answer_limit = QUOTE_ANSWER_LIMIT,
+	                                                             .limits = &http_limits_metadata,
+	                                                             .direct = true},
+	                                      &answer, NULL);
+	if (is_garbage(status))
+		return renumber(140);
+	TRY(status);
+	status = td_quote_parse(answer, ret_quote);
+	return status.failure ? service_blame(status, &quotes, buf_text(&url)) : OK;
 }
 
 /* ---- tokens ---- */

@@ -20,6 +20,7 @@
 #define ATTEMPTS_DOUBLING  5
 #define ATTEMPTS_UPGRADING 7 /* 410: the metadata service is being upgraded, up to 70 s */
 #define UPGRADING_MS       10000
+#define STEADY_MS          1000
 #define DELAY_UNIT_MS      800
 #define DELAY_MAX_MS       16000
 #define ASKED_MAX_MS       60000
@@ -84,11 +85,18 @@ static int aadsts_number(const json *body, const char *message)
 	return (int)number;
 }
 
-/* {"error":"invalid_client","error_description":"AADSTS7000215: …","error_codes":[7000215],"trace_id"} */
+/*
+ * {"error":"invalid_client","error_description":"AADSTS7000215: …","error_codes":[7000215],"trace_id"}, and the SKR
+ * sidecar's {"error":"a whole sentence"}
+ */
 static void oauth_error(const json *body, struct service_error *ret)
 {
-	one_line(json_string_or_null(body, "error"), ret->code, sizeof(ret->code));
-	one_line(json_string_or_null(body, "error_description"), ret->message, sizeof(ret->message));
+	const char *error = json_string_or_null(body, "error"),
+	           *description = json_string_or_null(body, "error_description");
+
+	if (description || !strpbrk(error, " \t\r\n"))
+		one_line(error, ret->code, sizeof(ret->code));
+	one_line(description ? description : error, ret->message, sizeof(ret->message));
 	ret->aadsts = aadsts_number(body, ret->message);
 	one_line(json_string_or_null(body, "trace_id"), ret->reqid, sizeof(ret->reqid));
 }
@@ -111,7 +119,7 @@ void service_error_parse(int http, const void *body, size_t len, struct service_
 		len--;
 	}
 	error.html = len > 0 && *text == '<';
-	if (!error.html && len > 0 && !json_parse(text, len, &parsed).failure) {
+	if (!error.html && len > 0 && !json_parse_first(text, len, &parsed).failure) {
 		if (json_kind(json_get(parsed, "error")) == JSON_OBJECT)
 			azure_error(json_get(parsed, "error"), &error);
 		else if (json_kind(json_get(parsed, "error")) == JSON_STRING)
@@ -251,6 +259,8 @@ static int attempts_allowed(const struct service *service, const struct outcome 
 	int http = outcome->error.http;
 
 	if (http != 0) {
+		if (service->steady)
+			return service->steady;
 		if (!status_is_transient(service, http))
 			return 1;
 		if (http == 410)
@@ -278,6 +288,8 @@ static int64_t own_delay_ms(const struct service *service, const struct outcome 
 {
 	uint16_t random = 0;
 
+	if (outcome->error.http != 0 && service->steady)
+		return STEADY_MS;
 	if (outcome->error.http == 410)
 		return UPGRADING_MS;
 	if (outcome->error.http == 429 && service->doubling && outcome->asked_ms < 0)

@@ -22,7 +22,8 @@ struct azure {
  * What a service says when it does not say 200. Texts come from outside: bounded, one line, printable only in status
  * records. Shapes understood: {"error":{"code","message","innererror":{"code"}}},
  * {"error","error_description","error_codes"},
- * {"statusCode","message","correlationId"}; of anything else the texts stay empty.
+ * {"statusCode","message","correlationId"}; of anything else the texts stay empty. What stands behind the first JSON
+ * value is not looked at.
  */
 struct service_error {
 	int http;
@@ -47,6 +48,7 @@ struct service {
 	/* May be NULL: the number that another 4xx means. */
 	int (*refusal)(const struct service_error *error);
 	int transient[3]; /* statuses that are tried again though others would not be; ends with 0 */
+	int steady;       /* attempts a second apart, whatever status but 200 comes; 0: as the status says */
 	bool doubling;    /* 429 without Retry-After: 1, 2, 4, 8 s, five attempts, as Key Vault advises */
 };
 

@@ -71,6 +71,14 @@ int vault_refusal(const struct service_error *error)
 	}
 }
 
+/* Reading a key has no release policy: a 403 that says nothing better is about the permission "get". */
+static int read_refusal(const struct service_error *error)
+{
+	int failure = vault_refusal(error);
+
+	return failure == 332 ? 331 : failure;
+}
+
 /* clang-format off */
 static const struct service vault_service = {
     .name = "Key Vault", .step = "release", .throttled = 337, .down = 338, .refusal = vault_refusal,
@@ -78,6 +86,10 @@ static const struct service vault_service = {
 };
 static const struct service hsm_service = {
     .name = "Managed HSM", .step = "release", .throttled = 337, .down = 338, .refusal = vault_refusal,
+    .transient = {409}, .doubling = true,
+};
+static const struct service key_service = {
+    .name = "the vault", .step = "release", .throttled = 337, .down = 338, .refusal = read_refusal,
     .transient = {409}, .doubling = true,
 };
 /* clang-format on */
@@ -106,14 +118,20 @@ void vault_challenge_parse(const char *header, struct vault_challenge *ret)
 	challenge_value(header, "resource", ret->resource, sizeof(ret->resource));
 }
 
+/* https://HOST/keys/NAME[/VERSION]ACTION?api-version=… */
+static skr_status key_url(const struct key_config *key, const char *action, struct buf *url)
+{
+	return buf_printf(url, "https://%s/keys/%s%s%s%s?api-version=" API_VERSION, key->host, key->name,
+	                  key->version ? "/" : "", key->version ? key->version : "", action);
+}
+
 /* The key as GET gives it, if we may read it; one short try, since the release has failed already. */
 static skr_status key_read(struct azure *azure, const struct key_config *key, const char *authorization, json **ret)
 {
 	auto_buf url = BUF(1024);
 	auto_http_answer answer = {0};
 
-	TRY(buf_printf(&url, "https://%s/keys/%s%s%s?api-version=" API_VERSION, key->host, key->name,
-	               key->version ? "/" : "", key->version ? key->version : ""));
+	TRY(key_url(key, "", &url));
 	TRY(http_call(azure->http,
 	              &(struct http_request){.method = "GET",
 	                                     .url = buf_text(&url),
@@ -250,8 +268,7 @@ skr_status vault_release(struct azure *azure, const struct key_config *key, cons
 	auto_json *answer = NULL;
 	struct service_error error = {0};
 
-	TRY(buf_printf(&url, "https://%s/keys/%s%s%s/release?api-version=" API_VERSION, key->host, key->name,
-	               key->version ? "/" : "", key->version ? key->version : ""));
+	TRY(key_url(key, "/release", &url));
 	TRY(buf_printf(&authorization, "Authorization: Bearer %s", access_token));
 	TRY(body_print(azure, attestation_token, nonce, &body));
 	const struct service *service = key->managed_hsm ? &hsm_service : &vault_service;
@@ -271,4 +288,32 @@ skr_status vault_release(struct azure *azure, const struct key_config *key, cons
 	if (!jws || strlen(jws) > JWS_LIMIT)
 		return service_blame(FAIL(340, "key %s: no release token in it", key->name), service, buf_text(&url));
 	return buf_append_text(ret_jws, jws);
+}
+
+skr_status vault_key(struct azure *azure, const struct key_config *key, const char *access_token, json **ret)
+{
+	auto_buf url = BUF(1024), authorization = BUF(64 * 1024), audience = BUF(512);
+	auto_json *bundle = NULL;
+	struct service_error error = {0};
+
+	TRY(key_url(key, "", &url));
+	TRY(buf_printf(&authorization, "Authorization: Bearer %s", access_token));
+	TRY(vault_audience(key, &audience));
+	skr_status status = service_call_json(azure, &key_service,
+	                                      &(struct http_request){.method = "GET",
+	                                                             .url = buf_text(&url),
+	                                                             .headers = {buf_text(&authorization)},
+	                                                             .answer_limit = ANSWER_LIMIT,
+	                                                             .limits = &http_limits_service},
+	                                      &bundle, &error);
+	if (status.failure == 330)
+		return explain_unauthorized(&audience, &error);
+	if (status.failure == 331)
+		return status_prefix(status, "key %s, to be read (permission \"get\")", key->name);
+	if (status.failure)
+		return status_prefix(status, "key %s", key->name);
+	if (json_kind(json_get(bundle, "key")) != JSON_OBJECT)
+		return service_blame(FAIL(336, "key %s: no public key in it", key->name), &key_service, buf_text(&url));
+	*ret = TAKE(bundle);
+	return OK;
 }

@@ -270,22 +270,36 @@ static skr_status settle(cJSON *node)
 	return OK;
 }
 
+static skr_status build(const struct reader *r, json **ret)
+{
+	auto_json *tree = cJSON_ParseWithLength((const char *)r->text, r->at);
+
+	if (!tree)
+		return FAIL(14, "%zu bytes of JSON", r->at);
+	TRY(settle(tree));
+	*ret = TAKE(tree);
+	return OK;
+}
+
 skr_status json_parse_large(const void *text, size_t len, size_t members, json **ret)
 {
 	struct reader r = {.text = text, .len = len, .members_limit = members};
-	auto_json *tree = NULL;
 
 	skip_blanks(&r);
 	TRY(scan_value(&r));
 	skip_blanks(&r);
 	if (r.at != len)
 		return refuse(&r, "something after the value");
-	tree = cJSON_ParseWithLength(text, len);
-	if (!tree)
-		return FAIL(14, "%zu bytes of JSON", len);
-	TRY(settle(tree));
-	*ret = TAKE(tree);
-	return OK;
+	return build(&r, ret);
+}
+
+skr_status json_parse_first(const void *text, size_t len, json **ret)
+{
+	struct reader r = {.text = text, .len = len, .members_limit = MEMBERS_LIMIT};
+
+	skip_blanks(&r);
+	TRY(scan_value(&r));
+	return build(&r, ret);
 }
 
 skr_status json_parse(const void *text, size_t len, json **ret)
@@ -293,8 +307,19 @@ skr_status json_parse(const void *text, size_t len, json **ret)
 	return json_parse_large(text, len, MEMBERS_LIMIT, ret);
 }
 
+/* Texts of documents may be keys and tokens. Trees are as deep as the reader lets them be. */
+static void wipe_texts(cJSON *node)
+{
+	for (; node; node = node->next) {
+		if (node->valuestring)
+			explicit_bzero(node->valuestring, strlen(node->valuestring));
+		wipe_texts(node->child);
+	}
+}
+
 void json_free(json *j)
 {
+	wipe_texts(j);
 	cJSON_Delete(j);
 }
 

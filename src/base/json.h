@@ -19,9 +19,11 @@ static inline void json_done(json **j);
 
 /* Parses `len` bytes. SKR-213 with the offset. `ret` is owned by the caller (json_free), untouched on failure. */
 skr_status json_parse(const void *text, size_t len, json **ret) MUST_CHECK;
+/* The same for the first value alone, whatever stands behind it: some services append a second one by mistake. */
+skr_status json_parse_first(const void *text, size_t len, json **ret) MUST_CHECK;
 /* For documents of our own emulator's users: the same rules with room for `members` members. */
 skr_status json_parse_large(const void *text, size_t len, size_t members, json **ret) MUST_CHECK;
-void json_free(json *j); /* takes NULL */
+void json_free(json *j); /* wipes every text in it; takes NULL */
 
 enum json_kind { JSON_NONE, JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 enum json_kind json_kind(const json *j); /* JSON_NONE for NULL */

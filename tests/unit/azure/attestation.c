@@ -162,7 +162,7 @@ static void refusals_have_their_numbers(void **state)
 
 		skr_status status = attest(&scene, 1, &requests);
 		expect_failure(status, rows[i].failure, rows[i].said);
-		assert_int_equal(strncmp(status_message(), "report with SHA-256 ", 20) == 0, i == 0);
+		assert_int_equal(strncmp(status_message(), "evidence with SHA-256 ", 22) == 0, i == 0);
 		assert_string_equal(status_last()->step, "attestation");
 		assert_string_equal(status_last()->svc_code, "PolicyEvaluationError");
 		assert_int_equal(requests, 1);
