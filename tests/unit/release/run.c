@@ -13,6 +13,7 @@
 #include "base/file.h"
 
 #include <openssl/pem.h>
+#include <openssl/rsa.h>
 
 #include <dirent.h>
 #include <errno.h>
@@ -117,6 +118,130 @@ static void send_steps(int out)
 	send_step(out, "attestation", "");
 	send_step(out, "identity", "");
 	send_step(out, "release", "");
+}
+
+/* ---- a machine whose TPM keeps the transport key ---- */
+
+static EVP_PKEY *tpm_key; /* made when first asked for */
+
+static void send_transport(int out)
+{
+	struct agent_message message = {.type = AGENT_TRANSPORT, .kid = "of-the-tpm", .size = 256};
+
+	send_message(out, &message);
+}
+
+/* As the vault wraps it: to the TPM's key, whose kid it names. */
+static void send_tpm_key(int out, const struct agent_request *request, size_t index)
+{
+	auto_agent_message message = {.type = AGENT_KEY, .index = (int64_t)index, .jws = BUF(PROTOCOL_ANSWER_LIMIT)};
+	struct vault_answer answer = {.name = key_names[index],
+	                              .nonce = request->nonce,
+	                              .kid = "of-the-tpm",
+	                              .transport = tpm_key,
+	                              .key = vault_keys[index]};
+	auto_json *payload = vault_payload(&answer);
+
+	vault_sign(&signer, payload, &message.jws);
+	send_message(out, &message);
+}
+
+static void tpm_decrypt(const struct buf *sealed, struct buf *out)
+{
+	auto_pkey_ctx *ctx = EVP_PKEY_CTX_new_from_pkey(ossl, tpm_key, NULL);
+	size_t len = 256;
+	uint8_t *place;
+
+	MUST_OK(buf_reserve(out, len, &place));
+	MUST(ctx && EVP_PKEY_decrypt_init(ctx) > 0 && EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_OAEP_PADDING) > 0 &&
+	     EVP_PKEY_CTX_set_rsa_oaep_md_name(ctx, "SHA256", NULL) > 0 &&
+	     EVP_PKEY_decrypt(ctx, place, &len, sealed->data, sealed->len) > 0);
+	out->len = len;
+}
+
+/* False: the module hung up instead. */
+static bool open_for_module(int in, int out, const struct agent_request *request, const char *part)
+{
+	auto_buf body = BUF(PROTOCOL_REQUEST_LIMIT), kek = BUF(256);
+	auto_agent_open asked = {.index = 0};
+	auto_agent_message answer = {.type = AGENT_OPENED, .wrapped = BUF(PROTOCOL_OPEN_LIMIT)};
+	auto_pkey *transport = NULL;
+
+	if (frame_receive(in, &body, deadline_in(5000), NULL, NULL).failure)
+		return false;
+	MUST_OK(agent_open_parse(body.data, body.len, &asked));
+	MUST(asked.wrapped.len == 256);
+	tpm_decrypt(&asked.wrapped, &kek);
+	if (strcmp(part, "tpm-wrong") == 0)
+		kek.data[0] ^= 1;
+	MUST_OK(jwk_public_key(request->transport_key, &transport));
+	MUST_OK(keywrap_seal_kek(VAULT_ENC, transport, kek.data, kek.len, &answer.wrapped));
+	answer.index = asked.index + (strcmp(part, "tpm-index") == 0);
+	if (strcmp(part, "tpm-changed") == 0) {
+		answer.type = AGENT_FAILURE;
+		answer.failure = (struct status_record){.failure = 138, .sentence = "PCR 7", .step = "release"};
+	}
+	if (strcmp(part, "tpm-silent") == 0)
+		send_text(out, "{\"type\":\"end\"}");
+	else
+		send_message(out, &answer);
+	return true;
+}
+
+static void play_tpm(int in, int out, const char *part, const struct agent_request *request)
+{
+	if (!tpm_key)
+		tpm_key = make_rsa(2048);
+	send_steps(out);
+	if (strcmp(part, "tpm-late") == 0)
+		send_key(out, request, 0, 0, NO_HARM);
+	if (strcmp(part, "tpm-unannounced") != 0)
+		send_transport(out);
+	if (strcmp(part, "tpm-twice") == 0)
+		send_transport(out);
+	if (strcmp(part, "tpm-ours") == 0) /* wrapped to the module's own key, though the TPM's was announced */
+		send_key(out, request, 0, 0, NO_HARM);
+	for (size_t i = 0; i < KEYS; i++) {
+		send_tpm_key(out, request, i);
+		if (!open_for_module(in, out, request, part))
+			return;
+	}
+	send_text(out, "{\"type\":\"end\"}");
+}
+
+/* ---- a sidecar ---- */
+
+static void send_handed(int out, const struct agent_request *request, size_t index, const char *part)
+{
+	auto_agent_message message = {
+	    .type = AGENT_HANDED, .index = (int64_t)index, .bundle = json_object(), .wrapped = BUF(16 * 1024)};
+	auto_buf pkcs8 = BUF(16 * 1024);
+	auto_pkey *transport = NULL, *other = NULL;
+	json *jwk = NULL, *attributes = json_object();
+	char kid[256];
+
+	MUST_OK(jwk_from_key(vault_keys[index], &jwk));
+	snprintf(kid, sizeof(kid), "https://" VAULT_HOST "/keys/%s/" VAULT_VERSION,
+	         strcmp(part, "handed-name") == 0 ? "another" : key_names[index]);
+	json_set_string(jwk, "kid", kid);
+	key_ops_to_json(jwk, KEY_OP_SIGN);
+	json_set(message.bundle, "key", jwk);
+	json_set_bool(attributes, "enabled", strcmp(part, "handed-disabled") != 0);
+	json_set(message.bundle, "attributes", attributes);
+	if (strcmp(part, "handed-other") == 0)
+		other = make_rsa(2048);
+	pkcs8_of(other ? other : vault_keys[index], &pkcs8);
+	MUST_OK(jwk_public_key(request->transport_key, &transport));
+	MUST_OK(keywrap_seal(VAULT_ENC, transport, pkcs8.data, pkcs8.len, &message.wrapped));
+	send_message(out, &message);
+}
+
+static void play_sidecar(int out, const char *part, const struct agent_request *request)
+{
+	send_steps(out);
+	for (size_t i = 0; i < KEYS; i++)
+		send_handed(out, request, i, part);
+	send_text(out, "{\"type\":\"end\"}");
 }
 
 /* What a started agent finds in its process, in the details of its steps. */
@@ -226,6 +351,10 @@ static void play(int in, int out, const char *part)
 	} else if (strcmp(part, "inspect") == 0) {
 		send_inspection(out);
 		send_keys(out, &request);
+	} else if (strncmp(part, "tpm", 3) == 0) {
+		play_tpm(in, out, part, &request);
+	} else if (strncmp(part, "handed", 6) == 0) {
+		play_sidecar(out, part, &request);
 	} else {
 		play_keys(out, part, &request);
 	}
@@ -419,6 +548,7 @@ static int free_all(void **state)
 {
 	(void)state;
 	signer_done(&signer);
+	EVP_PKEY_free(tpm_key);
 	for (size_t i = 0; i < KEYS; i++) {
 		EVP_PKEY_free(vault_keys[i]);
 		buf_done(&recorded[i]);
@@ -432,7 +562,7 @@ static struct key_config keys[KEYS] = {
     {.url = "https://" VAULT_HOST "/keys/signing", .host = VAULT_HOST, .name = "signing", .label = "signing"},
 };
 static struct token_config token = {
-    .label = "web", .keys = keys, .key_count = KEYS, .enc = VAULT_ENC, .transport_bits = 2048};
+    .label = "web", .evidence = "auto", .keys = keys, .key_count = KEYS, .enc = VAULT_ENC, .transport_bits = 2048};
 static char root_path[400];
 
 static struct config config_for(const char *agent, bool is_socket)
@@ -607,6 +737,81 @@ static void an_answer_that_is_not_right_gives_no_key(void **state)
 		assert_is(login_by_service(cases[i].part, 20000, &served), cases[i].failure, cases[i].words);
 		assert_int_equal(served, 1); /* none of these is tried again */
 	}
+}
+
+/* The vault wraps to the TPM; the module gets nothing it could not have opened itself (D-1). */
+static void keys_wrapped_to_the_tpm_are_opened_with_its_help(void **state)
+{
+	(void)state;
+	static const char *const settings[] = {"auto", "azure-cvm", "trusted-launch"};
+	struct release_options options = {.deadline = deadline_in(20000)};
+
+	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
+		struct service service;
+		auto_release release = {.keys = NULL};
+
+		token.evidence = settings[i];
+		token.transport_bits = i == 1 ? 3072 : 2048; /* the two layers need not be alike */
+		service_start(&service, "tpm");
+		struct config config = config_for(service.path, true);
+		assert_is(login(&config, &options, &release), 0, "");
+		service_stop(&service);
+		for (size_t k = 0; k < KEYS; k++)
+			assert_int_equal(EVP_PKEY_eq(release.keys[k].key, vault_keys[k]), 1);
+	}
+	token.evidence = "auto";
+	token.transport_bits = 2048;
+}
+
+static void a_tpm_that_is_not_as_it_should_be_gives_no_key(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *part, *evidence;
+		int failure;
+		const char *words;
+	} cases[] = {
+	    {"tpm", "snp", 504, "evidence = snp"},
+	    {"tpm", "sidecar", 504, "evidence = sidecar"},
+	    {"tpm-unannounced", "auto", 343, "check 5"},
+	    {"tpm-late", "auto", 504, "after the first key"},
+	    {"tpm-twice", "auto", 504, "another transport key"},
+	    {"tpm-ours", "auto", 343, "check 5"},
+	    {"tpm-wrong", "auto", 341, "cannot be opened"},
+	    {"tpm-index", "auto", 504, "not answered"},
+	    {"tpm-silent", "auto", 504, "not answered"},
+	    {"tpm-changed", "auto", 138, "PCR 7"},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		token.evidence = cases[i].evidence;
+		assert_is(login_by_service(cases[i].part, 20000, NULL), cases[i].failure, cases[i].words);
+	}
+	token.evidence = "auto";
+}
+
+static void a_sidecars_keys_are_compared_with_the_vaults(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *part, *evidence;
+		int failure;
+		const char *words;
+	} cases[] = {
+	    {"handed", "sidecar", 0, ""},
+	    {"handed", "auto", 504, "evidence = auto"},
+	    {"handed-name", "sidecar", 343, "another"},
+	    {"handed-other", "sidecar", 162, "not the private half"},
+	    {"handed-disabled", "sidecar", 333, "not enabled"},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		token.evidence = cases[i].evidence;
+		assert_is(login_by_service(cases[i].part, 20000, NULL), cases[i].failure, cases[i].words);
+	}
+	keys[0].pinned = true; /* to a hash that is not the key's */
+	token.evidence = "sidecar";
+	assert_is(login_by_service("handed", 20000, NULL), 162, "public_key_sha256");
+	keys[0].pinned = false;
+	token.evidence = "auto";
 }
 
 /* I-12: the transport key and the nonce are new each time. */
@@ -937,6 +1142,9 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(the_first_login_of_a_process_leaves_nothing_in_the_ephemeral_arena),
 	    cmocka_unit_test(a_login_gives_every_key_in_order_and_says_its_steps),
 	    cmocka_unit_test(an_answer_that_is_not_right_gives_no_key),
+	    cmocka_unit_test(keys_wrapped_to_the_tpm_are_opened_with_its_help),
+	    cmocka_unit_test(a_tpm_that_is_not_as_it_should_be_gives_no_key),
+	    cmocka_unit_test(a_sidecars_keys_are_compared_with_the_vaults),
 	    cmocka_unit_test(a_recorded_answer_is_refused),
 	    cmocka_unit_test(an_agent_that_dies_is_asked_once_more),
 	    cmocka_unit_test(an_agent_that_hangs_is_dropped_at_the_deadline),
