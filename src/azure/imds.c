@@ -116,7 +116,7 @@ skr_status imds_amd_certification(struct azure *azure, json **ret)
 
 /* ---- quotes ---- */
 
-skr_status td_quote_parse(const json *answer, struct buf *ret_quote)
+skr_status imds_td_quote_parse(const json *answer, struct buf *ret_quote)
 {
 	auto_buf quote = BUF(QUOTE_LIMIT);
 	const char *text = json_string_or_null(answer, "quote");
@@ -150,7 +150,7 @@ skr_status imds_td_quote(struct azure *azure, const uint8_t *report, size_t len,
 	if (is_garbage(status))
 		return renumber(140);
 	TRY(status);
-	status = td_quote_parse(answer, ret_quote);
+	status = imds_td_quote_parse(answer, ret_quote);
 	return status.failure ? service_blame(status, &quotes, buf_text(&url)) : OK;
 }
 

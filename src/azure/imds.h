@@ -18,7 +18,7 @@ skr_status imds_amd_certification(struct azure *azure, json **ret) MUST_CHECK;
 skr_status imds_td_quote(struct azure *azure, const uint8_t *report, size_t len, struct buf *ret_quote) MUST_CHECK;
 
 /* The quote of its answer, in either alphabet of base64; appended. SKR-140. */
-skr_status td_quote_parse(const json *answer, struct buf *ret_quote) MUST_CHECK;
+skr_status imds_td_quote_parse(const json *answer, struct buf *ret_quote) MUST_CHECK;
 
 /*
  * A managed-identity token for `audience` from the metadata service, or from where AZURE_POD_IDENTITY_AUTHORITY_HOST
