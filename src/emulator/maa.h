@@ -3,6 +3,7 @@
 #define SKR_EMULATOR_MAA_H
 
 #include "emulator/emulator.h"
+#include "emulator/report_verify.h"
 
 #define MAA_REQUEST_LIMIT (256 * 1024)
 
@@ -34,5 +35,8 @@ skr_status maa_request_parse(const void *body, size_t len, struct maa_request *r
  * or 213 says what failed.
  */
 skr_status maa_evaluate(struct emulator *e, const struct maa_request *request, json *claims) MUST_CHECK;
+
+/* What a verified SNP report says, as x-ms-sevsnpvm-… claims. */
+skr_status maa_report_claims(const uint8_t *report, enum product product, json *claims) MUST_CHECK;
 
 #endif

@@ -54,6 +54,12 @@ static void report_numbers(const uint8_t *report, enum product product, json *cl
 	json_set_bool(claims, SNP("smt-allowed"), policy & REPORT_POLICY_SMT);
 }
 
+skr_status maa_report_claims(const uint8_t *report, enum product product, json *claims)
+{
+	report_numbers(report, product, claims);
+	return report_digests(report, claims);
+}
+
 /* What an endorsement's feed says of the machine, and the key usage that goes with it. */
 static const char *compliance(const struct cose_sign1 *endorsement)
 {
@@ -134,6 +140,5 @@ skr_status maa_evaluate(struct emulator *e, const struct maa_request *request, j
 	TRY(evaluate_data(request, claims));
 	TRY(evaluate_endorsement(request, &rules, trust.now, claims));
 	json_set_string(claims, "x-ms-attestation-type", "sevsnpvm");
-	report_numbers(request->report.data, product, claims);
-	return report_digests(request->report.data, claims);
+	return maa_report_claims(request->report.data, product, claims);
 }
