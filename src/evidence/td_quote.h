@@ -5,6 +5,7 @@
 #include "base/ossl.h"
 
 #include <stdbool.h>
+#include <time.h>
 
 /* A TD quote, version 4 or 5 (Intel, "TDX DCAP Quoting Library API", appendix A). Little-endian. */
 #define TD_QUOTE_LIMIT (16 * 1024)
