@@ -436,7 +436,7 @@ static void a_chain_that_does_not_hold_is_refused(void **state)
 	assert_fails(verify_plan(&plan), 117, "2 PCK certificates");
 	plan = v4;
 	plan.swapped = true;
-	assert_fails(verify_plan(&plan), 117, "certificate 'Root'");
+	assert_fails(verify_plan(&plan), 117, "certificate 'Platform': unable to get issuer certificate");
 	plan = v4;
 	plan.rogue_root = true;
 	assert_fails(verify_plan(&plan), 117, "certificate 'Platform': certificate signature failure");
@@ -445,7 +445,7 @@ static void a_chain_that_does_not_hold_is_refused(void **state)
 	assert_fails(verify_plan(&plan), 117, "certificate 'Platform': invalid CA certificate");
 	plan = v4;
 	plan.root_not_self = true;
-	assert_fails(verify_plan(&plan), 117, "unable to get issuer certificate");
+	assert_fails(verify_plan(&plan), 117, "certificate 'Root': unable to get issuer certificate");
 	plan = v4;
 	plan.other_curve = true;
 	assert_fails(verify_plan(&plan), 117, "not on P-256");
