@@ -102,6 +102,7 @@ static void remove_dead_entries(const struct owner *self)
 /* --- One entry --- */
 
 struct entry {
+	const struct tsm_provider *provider;
 	char path[PATH_MAX]; /* empty: not made */
 };
 
@@ -146,7 +147,7 @@ static skr_status make_entry(const struct owner *self, struct entry *entry)
 	return OK;
 }
 
-static skr_status attribute_failed(const char *verb, const char *attribute, int error)
+static skr_status attribute_failed(const struct entry *entry, const char *verb, const char *attribute, int error)
 {
 	switch (error) {
 	case EBUSY:
@@ -155,7 +156,7 @@ static skr_status attribute_failed(const char *verb, const char *attribute, int 
 		return FAIL(120, "%s %s: %s", verb, attribute, strerror(error));
 	case EIO:
 	case ETIMEDOUT:
-		return FAIL(111, "%s %s: %s", verb, attribute, strerror(error));
+		return FAIL(entry->provider->no_report, "%s %s: %s", verb, attribute, strerror(error));
 	case ENOTTY:
 		return FAIL(112, "%s %s: %s", verb, attribute, strerror(error));
 	default:
@@ -170,7 +171,7 @@ static skr_status open_attribute(const struct entry *entry, const char *attribut
 	snprintf(path, sizeof(path), "%s/%s", entry->path, attribute);
 	int fd = fd_above_stdio(open(path, flags | O_CLOEXEC));
 	if (fd < 0)
-		return attribute_failed("open", attribute, errno);
+		return attribute_failed(entry, "open", attribute, errno);
 	*ret_fd = fd;
 	return OK;
 }
@@ -189,7 +190,7 @@ static skr_status read_attribute(const struct entry *entry, const char *attribut
 		if (got < 0 && errno == EINTR)
 			return FAIL(120, "read %s: interrupted until the deadline", attribute);
 		if (got < 0)
-			return attribute_failed("read", attribute, errno);
+			return attribute_failed(entry, "read", attribute, errno);
 		if (got == 0)
 			return OK;
 		TRY(buf_append(out, piece, (size_t)got));
@@ -207,13 +208,13 @@ static skr_status write_report_data(const struct entry *entry, const struct snp_
 		written = write(fd, question->report_data, sizeof(question->report_data));
 	while (written < 0 && errno == EINTR && deadline_left(question->deadline) > 0);
 	if (written < 0)
-		return attribute_failed("write", "inblob", errno);
+		return attribute_failed(entry, "write", "inblob", errno);
 	if (written != (ssize_t)sizeof(question->report_data))
 		return FAIL(122, "write inblob: %zd of %zu bytes", written, sizeof(question->report_data));
 	int fd_now = fd;
 	fd = -1;
 	if (close(fd_now) != 0 && errno != EINTR)
-		return attribute_failed("close", "inblob", errno);
+		return attribute_failed(entry, "close", "inblob", errno);
 	return OK;
 }
 
@@ -237,8 +238,10 @@ static skr_status check_provider(const struct entry *entry, struct deadline dead
 	auto_buf provider = BUF(64);
 
 	TRY(read_attribute(entry, "provider", deadline, &provider));
-	if (strcmp(buf_text(&provider), "sev_guest\n") != 0 && strcmp(buf_text(&provider), "sev_guest") != 0)
-		return FAIL(122, "the provider is '%.32s', not sev_guest", buf_text(&provider));
+	const char *text = buf_text(&provider), *expected = entry->provider->name;
+	size_t len = strlen(expected);
+	if (strncmp(text, expected, len) != 0 || (text[len] && strcmp(text + len, "\n") != 0))
+		return FAIL(122, "the provider is '%.32s', not %s", text, expected);
 	return OK;
 }
 
@@ -251,7 +254,7 @@ static skr_status use_entry(const struct entry *entry, const struct snp_question
 	TRY(read_generation(entry, question->deadline, &before));
 	TRY(write_report_data(entry, question));
 	TRY(read_attribute(entry, "outblob", question->deadline, &answer->report));
-	if (question->want_table)
+	if (question->want_table && entry->provider->has_table)
 		TRY(read_attribute(entry, "auxblob", question->deadline, &answer->table));
 	TRY(read_generation(entry, question->deadline, &after));
 	if (after != before + 1)
@@ -261,25 +264,30 @@ static skr_status use_entry(const struct entry *entry, const struct snp_question
 }
 
 /* A report above its size, or a table above its limit, is refused where the bytes are counted; say it in our words. */
-static skr_status check_sizes(skr_status used, const struct snp_answer *answer)
+static skr_status check_sizes(const struct tsm_provider *provider, skr_status used, const struct snp_answer *answer)
 {
 	if (used.failure == 208 && answer->table.len)
 		return FAIL(113, "auxblob: %s", status_message());
 	if (used.failure == 208)
 		return FAIL(116, "outblob: %s", status_message());
-	if (!used.failure && answer->report.len != SNP_REPORT_SIZE)
-		return FAIL(116, "outblob has %zu bytes instead of %d", answer->report.len, SNP_REPORT_SIZE);
-	return used;
+	if (used.failure)
+		return used;
+	if (provider->report_size && answer->report.len != provider->report_size)
+		return FAIL(116, "outblob has %zu bytes instead of %zu", answer->report.len, provider->report_size);
+	if (answer->report.len == 0)
+		return FAIL(provider->no_report, "outblob is empty");
+	return OK;
 }
 
-static skr_status attempt(const struct owner *self, const struct snp_question *question, struct snp_answer *ret)
+static skr_status attempt(const struct tsm_provider *provider, const struct owner *self,
+                          const struct snp_question *question, struct snp_answer *ret)
 {
-	auto_snp_answer answer = {.report = BUF(SNP_REPORT_SIZE), .table = BUF(TABLE_LIMIT)};
-	auto_entry entry = {.path = ""};
+	auto_snp_answer answer = {.report = BUF(provider->report_limit), .table = BUF(TABLE_LIMIT)};
+	auto_entry entry = {.provider = provider};
 	int64_t start = monotonic_ms();
 
 	TRY(make_entry(self, &entry));
-	TRY(check_sizes(use_entry(&entry, question, &answer), &answer));
+	TRY(check_sizes(provider, use_entry(&entry, question, &answer), &answer));
 	if (deadline_left(question->deadline) == 0) {
 		int64_t ms = monotonic_ms() - start;
 		log_line(LOG_LEVEL_WARNING, "SKR-110 configfs-tsm took %" PRId64 " ms, beyond the deadline", ms);
@@ -290,7 +298,7 @@ static skr_status attempt(const struct owner *self, const struct snp_question *q
 	return OK;
 }
 
-skr_status snp_from_tsm(const struct snp_question *question, struct snp_answer *ret)
+skr_status tsm_report(const struct tsm_provider *provider, const struct snp_question *question, struct snp_answer *ret)
 {
 	struct owner self = this_process();
 
@@ -298,11 +306,24 @@ skr_status snp_from_tsm(const struct snp_question *question, struct snp_answer *
 		return FAIL(100, "%s: %s", REPORTS, strerror(errno));
 	remove_dead_entries(&self);
 	for (int i = 1;; i++) {
-		skr_status status = attempt(&self, question, ret);
+		skr_status status = attempt(provider, &self, question, ret);
 		if (status.failure != 120 || i == ATTEMPTS)
 			return status;
 		struct status_record why = *status_last();
 		if (!snp_wait(i + 1, question->deadline))
 			return status_adopt(&why);
 	}
+}
+
+skr_status snp_from_tsm(const struct snp_question *question, struct snp_answer *ret)
+{
+	static const struct tsm_provider sev_guest = {
+	    .name = "sev_guest",
+	    .report_size = SNP_REPORT_SIZE,
+	    .report_limit = SNP_REPORT_SIZE,
+	    .has_table = true,
+	    .no_report = 111,
+	};
+
+	return tsm_report(&sev_guest, question, ret);
 }
