@@ -10,6 +10,7 @@
 #include "evidence/endorsement.h"
 #include "evidence/evidence.h"
 #include "evidence/snp.h"
+#include "evidence/tdx.h"
 #include "evidence/tsm.h"
 #include "played_hardware.h"
 
@@ -42,6 +43,12 @@ skr_status imds_amd_certification(struct azure *azure, json **ret)
 	return json_parse(text.data, text.len, ret);
 }
 
+skr_status imds_td_quote(struct azure *azure, const uint8_t *report, size_t len, struct buf *ret_quote)
+{
+	(void)azure, (void)report, (void)len, (void)ret_quote;
+	return FAIL(140, "no quote service in this test");
+}
+
 static void interrupted(int signal)
 {
 	(void)signal;
@@ -64,6 +71,11 @@ static skr_status child_asks(const char *interface, int64_t ms)
 
 	if (strcmp(interface, "plain") == 0)
 		question.want_table = false;
+	if (strcmp(interface, "tdx") == 0) {
+		TRY(tdx_from_tsm(&question, &answer));
+		printf("report=%zu table=%zu ", answer.report.len, answer.table.len);
+		return OK; /* a quote, read elsewhere */
+	}
 	if (strcmp(interface, "configfs") == 0)
 		TRY(snp_from_tsm(&question, &answer));
 	else if (strcmp(interface, "sev") == 0)
@@ -554,6 +566,42 @@ static void v11_entries_of_others_stay(void **state)
 	assert_int_equal(rmdir(living), 0);
 }
 
+/* --- The same entry's life for TDs: here its answer is whatever the played firmware gives, it is not read --- */
+
+static void a_td_quote_comes_from_the_same_configfs(void **state)
+{
+	(void)state;
+
+	ask("tdx", "provider=tdx_guest", "SKR-000", "report=1184 table=0");
+	ask("tdx", "provider=tdx_guest,short-report", "SKR-000", "report=1000 table=0"); /* quotes have no fixed size */
+	ask("tdx", "", "SKR-122", "'sev_guest\?', not tdx_guest");
+	ask("tdx", "provider=tdx_guest2", "SKR-122", "not tdx_guest");
+	ask("tdx", "provider=tdx", "SKR-122", "not tdx_guest");
+	assert_int_equal(firmware->answered, 2); /* another driver is not asked */
+}
+
+static void a_td_waits_and_gives_up_as_others_do(void **state)
+{
+	(void)state;
+
+	ask("tdx", "provider=tdx_guest,EBUSY:1", "SKR-000", NULL);
+	ask("tdx", "provider=tdx_guest,mkdir-EEXIST:1", "SKR-000", NULL);
+	ask("tdx", "provider=tdx_guest,EINTR:40", "SKR-000", NULL);
+	ask("tdx", "provider=tdx_guest,generation-moved", "SKR-120", "generation went from 0 to");
+	ask("tdx", "EACCES", "SKR-101", "mkdir /sys/kernel/config/tsm/report/skr-");
+	setenv("SKR_GUEST_DEVICES", "none", 1);
+	ask("tdx", "", "SKR-100", "/sys/kernel/config/tsm/report");
+}
+
+static void v20_a_host_without_quotes_is_named(void **state)
+{
+	(void)state;
+
+	ask("tdx", "provider=tdx_guest,EIO", "SKR-140", "read outblob");
+	ask("tdx", "provider=tdx_guest,ETIMEDOUT", "SKR-140", "read outblob");
+	assert_int_equal(firmware->answered, 0);
+}
+
 /* --- evidence_collect --- */
 
 static char *text_file(const char *name, const struct buf *text)
@@ -844,6 +892,9 @@ int main(int argc, char **argv)
 	    TEST(v10_a_missing_or_other_provider_is_refused),
 	    TEST(v11_the_entry_of_a_killed_process_is_removed_by_the_next),
 	    TEST(v11_entries_of_others_stay),
+	    TEST(a_td_quote_comes_from_the_same_configfs),
+	    TEST(a_td_waits_and_gives_up_as_others_do),
+	    TEST(v20_a_host_without_quotes_is_named),
 	    TEST(the_interfaces_are_tried_in_order),
 	    TEST(an_interface_that_cannot_be_used_gives_way_to_the_next),
 	    TEST(endorsements_come_from_where_they_are),
