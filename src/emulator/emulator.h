@@ -41,8 +41,8 @@ struct emulator {
 
 	pthread_mutex_t lock; /* held while a route's handler runs: handlers see one request at a time */
 	struct authority *authority;
+	struct intel *intel; /* before the hardware, whose guests ask it */
 	struct hardware *hardware;
-	struct intel *intel;
 	struct vtpm *vtpm; /* NULL: the machine has none */
 	struct maa *maa;
 	struct entra *entra;

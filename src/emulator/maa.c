@@ -182,8 +182,9 @@ static skr_status random_jti(json *claims)
 	return OK;
 }
 
-static skr_status common_claims(struct emulator *e, struct exchange *x, const struct maa_request *request, json *claims)
+static skr_status common_claims(struct emulator *e, struct exchange *x, const struct maa_verdict *verdict)
 {
+	json *claims = verdict->claims;
 	auto_rules rules = {0};
 	auto_buf issuer = BUF(512);
 	int64_t now = emulator_now(e);
@@ -195,9 +196,9 @@ static skr_status common_claims(struct emulator *e, struct exchange *x, const st
 	json_set_number(claims, "nbf", now);
 	json_set_string(claims, "iss", buf_text(&issuer));
 	json_set_string(claims, "x-ms-ver", "1.0");
-	if (request->nonce.len)
-		json_set_string(claims, "nonce", buf_text(&request->nonce));
-	TRY(policy_hash(request->draft_policy.len ? buf_text(&request->draft_policy) : default_policy, claims));
+	if (verdict->nonce.len)
+		json_set_string(claims, "nonce", buf_text(&verdict->nonce));
+	TRY(policy_hash(verdict->draft_policy.len ? buf_text(&verdict->draft_policy) : default_policy, claims));
 	return random_jti(claims);
 }
 
@@ -264,23 +265,70 @@ static skr_status refuse(struct exchange *x, skr_status why)
 	}
 }
 
-static skr_status attest(struct emulator *e, struct exchange *x, json **ret)
+/* ---- kinds of evidence ---- */
+
+static skr_status evaluate_request(struct emulator *e, struct exchange *x, enum maa_evidence evidence,
+                                   struct maa_verdict *verdict)
 {
 	auto_maa_request request = {0};
-	auto_json *claims = json_object(), *answer = json_object();
-	auto_buf token = BUF(MAA_REQUEST_LIMIT);
-	TRY(maa_request_parse(x->body.data, x->body.len, &request));
-	TRY(maa_evaluate(e, &request, claims));
-	if (request.draft_policy.len)
-		TRY(check_draft(buf_text(&request.draft_policy)));
-	TRY(common_claims(e, x, &request, claims));
-	json_sort(claims);
+	TRY(maa_request_parse(evidence, x->body.data, x->body.len, &request));
+	TRY((evidence == MAA_TD_QUOTE ? maa_evaluate_td : maa_evaluate)(e, &request, verdict->claims));
+	buf_move(&verdict->nonce, &request.nonce);
+	buf_move(&verdict->draft_policy, &request.draft_policy);
+	return OK;
+}
 
-	if (request.draft_policy.len)
-		TRY(unsigned_token(claims, &token));
+static skr_status evaluate_snp(struct emulator *e, struct exchange *x, struct maa_verdict *verdict)
+{
+	return evaluate_request(e, x, MAA_SNP_REPORT, verdict);
+}
+
+static skr_status evaluate_td(struct emulator *e, struct exchange *x, struct maa_verdict *verdict)
+{
+	return evaluate_request(e, x, MAA_TD_QUOTE, verdict);
+}
+
+struct attestation_type {
+	const char *name;  /* in any case */
+	const char *since; /* the first api-version that has it */
+	/* Fills a verdict whose claims are an empty object. SKR-116, 117, 213 become a refusal. NULL: not played. */
+	skr_status (*evaluate)(struct emulator *e, struct exchange *x, struct maa_verdict *verdict);
+	/* What stands in the answer in place of the token itself; NULL: the token. */
+	skr_status (*seal)(EVP_PKEY *transport, const char *token, size_t len, struct buf *out);
+};
+static const struct attestation_type attestation_types[] = {
+    {"SevSnpVm", "2018-09-01", evaluate_snp, NULL}, {"TdxVm", "2023-04-01", evaluate_td, NULL},
+    {"AzureGuest", "2018-09-01", NULL, NULL},       {"SgxEnclave", "2018-09-01", NULL, NULL},
+    {"OpenEnclave", "2018-09-01", NULL, NULL},      {"Tpm", "2018-09-01", NULL, NULL},
+};
+
+/* NULL: there is no such type. */
+static const struct attestation_type *find_type(const char *name)
+{
+	for (size_t i = 0; i < sizeof(attestation_types) / sizeof(attestation_types[0]); i++)
+		if (strcasecmp(name, attestation_types[i].name) == 0)
+			return &attestation_types[i];
+	return NULL;
+}
+
+static skr_status attest(struct emulator *e, struct exchange *x, const struct attestation_type *type, json **ret)
+{
+	auto_maa_verdict verdict = {.claims = json_object()};
+	auto_json *answer = json_object();
+	auto_buf token = BUF(MAA_REQUEST_LIMIT), sealed = BUF(2 * MAA_REQUEST_LIMIT);
+	TRY(type->evaluate(e, x, &verdict));
+	if (verdict.draft_policy.len)
+		TRY(check_draft(buf_text(&verdict.draft_policy)));
+	TRY(common_claims(e, x, &verdict));
+	json_sort(verdict.claims);
+
+	if (verdict.draft_policy.len)
+		TRY(unsigned_token(verdict.claims, &token));
 	else
-		TRY(signed_token(e, x, claims, &token));
-	json_set_string(answer, "token", buf_text(&token));
+		TRY(signed_token(e, x, verdict.claims, &token));
+	if (type->seal)
+		TRY(type->seal(verdict.transport, buf_text(&token), token.len, &sealed));
+	json_set_string(answer, "token", buf_text(type->seal ? &sealed : &token));
 	*ret = TAKE(answer);
 	return OK;
 }
@@ -311,31 +359,27 @@ static skr_status check_request(struct exchange *x, bool *ret_good)
 	return OK;
 }
 
-static bool one_of(const char *type, const char *const *names)
-{
-	for (; *names; names++)
-		if (strcasecmp(type, *names) == 0)
-			return true;
-	return false;
-}
-
 static skr_status post_attest(struct emulator *e, struct exchange *x)
 {
-	static const char *const others[] = {"TdxVm", "AzureGuest", "SgxEnclave", "OpenEnclave", "Tpm", NULL};
-	const char *type = exchange_segment(x, "type");
+	const char *name = exchange_segment(x, "type");
+	const struct attestation_type *type = find_type(name);
 	bool good;
 	json *answer;
 
 	TRY(check_request(x, &good));
 	if (!good)
 		return OK;
-	if (one_of(type, others))
-		return reply_error(x, 400, "InvalidParameter", NULL,
-		                   "This emulator attests SevSnpVm alone; %s evidence is not played.", type);
-	if (strcasecmp(type, "SevSnpVm") != 0)
-		return reply_error(x, 404, "NotFound", NULL, "There is no attestation type %s.", type);
+	if (!type)
+		return reply_error(x, 404, "NotFound", NULL, "There is no attestation type %s.", name);
+	if (!type->evaluate)
+		return reply_error(x, 400, "InvalidParameter", NULL, "%s evidence is not played by this emulator.",
+		                   type->name);
+	/* Versions begin with their date. */
+	if (strcmp(exchange_query(x, "api-version"), type->since) < 0)
+		return reply_error(x, 400, "InvalidParameter", NULL, "The api-version %s does not have %s.",
+		                   exchange_query(x, "api-version"), type->name);
 
-	skr_status status = attest(e, x, &answer);
+	skr_status status = attest(e, x, type, &answer);
 	if (status.failure)
 		return refuse(x, status);
 	return reply_json(x, 200, answer);
@@ -426,15 +470,13 @@ static skr_status stored_policy(struct buf *out)
 
 static skr_status get_policy(struct emulator *e, struct exchange *x)
 {
-	static const char *const types[] = {"SevSnpVm",    "TdxVm", "AzureGuest", "SgxEnclave",
-	                                    "OpenEnclave", "Tpm",   NULL};
 	auto_json *claims = json_object(), *answer = json_object();
 	auto_buf policy = BUF(16 * 1024), token = BUF(64 * 1024);
 	bool good;
 	TRY(check_request(x, &good));
 	if (!good)
 		return OK;
-	if (!one_of(exchange_segment(x, "type"), types))
+	if (!find_type(exchange_segment(x, "type")))
 		return reply_error(x, 404, "NotFound", NULL, "There is no attestation type of this name.");
 
 	TRY(stored_policy(&policy));

@@ -4,6 +4,7 @@
 #include "base/base64.h"
 #include "emulator/cose.h"
 #include "emulator/hardware.h"
+#include "emulator/intel.h"
 
 #include <string.h>
 
@@ -110,18 +111,54 @@ static skr_status evaluate_endorsement(const struct maa_request *request, const 
 	return OK;
 }
 
-static skr_status evaluate_data(const struct maa_request *request, json *claims)
+static bool has_key(const json *runtime, const char *kid)
 {
-	const uint8_t *report = request->report.data;
-	if (request->runtime.there)
-		TRY(report_binds(report, request->runtime.bytes.data, request->runtime.bytes.len));
-	if (request->init_time.there)
-		TRY(report_launched_with(report, request->init_time.bytes.data, request->init_time.bytes.len));
-	if (request->runtime.object)
-		json_set(claims, "x-ms-runtime", json_copy(request->runtime.object));
-	if (request->init_time.object)
-		json_set(claims, "x-ms-inittime", json_copy(request->init_time.object));
+	for (const json *key = json_first(json_get(runtime, "keys")); key; key = json_next(key)) {
+		const char *found = json_string_or_null(key, "kid");
+		if (found && strcmp(found, kid) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * How the service recognises Azure's paravisor is not published. Here: by runtime claims of its form, which the
+ * hardware's report binds.
+ */
+static bool is_of_paravisor(const json *runtime)
+{
+	return has_key(runtime, "HCLAkPub") && json_kind(json_get(runtime, "vm-configuration")) == JSON_OBJECT;
+}
+
+static skr_status bind_runtime(const struct maa_request *request, const uint8_t report_data[64], json *claims)
+{
+	const struct maa_data *runtime = &request->runtime;
+	if (runtime->there)
+		TRY(report_data_binds(report_data, runtime->bytes.data, runtime->bytes.len));
+	if (runtime->object)
+		json_set(claims, "x-ms-runtime", json_copy(runtime->object));
 	return OK;
+}
+
+static skr_status bind_init_time(const struct maa_request *request, json *claims)
+{
+	const struct maa_data *init_time = &request->init_time;
+	if (init_time->there)
+		TRY(report_launched_with(request->report.data, init_time->bytes.data, init_time->bytes.len));
+	if (init_time->object)
+		json_set(claims, "x-ms-inittime", json_copy(init_time->object));
+	return OK;
+}
+
+/* A paravisor's image is signed, so its report has the digest of the signer's key; a utility VM's has none. */
+static void evaluate_paravisor(const struct maa_request *request, json *claims)
+{
+	static const uint8_t none[48];
+	const uint8_t *report = request->report.data;
+	if (request->endorsement.len == 0 && is_of_paravisor(request->runtime.object) &&
+	    memcmp(report + REPORT_ID_KEY_DIGEST, none, sizeof(none)) != 0 &&
+	    !(report_u64(report, REPORT_POLICY) & REPORT_POLICY_DEBUG))
+		json_set_string(claims, "x-ms-compliance-status", "azure-compliant-cvm");
 }
 
 skr_status maa_evaluate(struct emulator *e, const struct maa_request *request, json *claims)
@@ -137,8 +174,24 @@ skr_status maa_evaluate(struct emulator *e, const struct maa_request *request, j
 	if (status.failure)
 		return FAIL(213, "VcekCertChain: no PEM certificates");
 	TRY(report_verify(request->report.data, request->report.len, chain, &trust, &product));
-	TRY(evaluate_data(request, claims));
+	TRY(bind_runtime(request, request->report.data + REPORT_REPORT_DATA, claims));
+	TRY(bind_init_time(request, claims));
+	evaluate_paravisor(request, claims);
 	TRY(evaluate_endorsement(request, &rules, trust.now, claims));
 	json_set_string(claims, "x-ms-attestation-type", "sevsnpvm");
 	return maa_report_claims(request->report.data, product, claims);
+}
+
+skr_status maa_evaluate_td(struct emulator *e, const struct maa_request *request, json *claims)
+{
+	struct quote_trust trust;
+	uint8_t report_data[64];
+	if (request->init_time.there)
+		return FAIL(213, "initTimeData of a TD is not played");
+	TRY(intel_trust(e, &trust));
+	TRY(quote_verify(request->quote.data, request->quote.len, &trust, report_data, claims));
+	TRY(bind_runtime(request, report_data, claims));
+	if (is_of_paravisor(request->runtime.object) && !json_bool(claims, "tdx_td_attributes_debug", true))
+		json_set_string(claims, "x-ms-compliance-status", "azure-compliant-cvm");
+	return OK;
 }

@@ -122,11 +122,14 @@ static skr_status parse_data(const json *body, const char *name, struct maa_data
 		return FAIL(213, "%s is not an object", name);
 	if (!json_string_or_null(member, "data") || !type)
 		return FAIL(213, "%s lacks data or dataType", name);
-	/* The sidecar sends both empty for "none". */
-	if (!*type && !*json_string_or_null(member, "data"))
+	/* The sidecar sends both empty for "none", a client of confidential VMs the data alone. */
+	bool empty = !*json_string_or_null(member, "data");
+	if (!*type && empty)
 		return OK;
 	if (strcmp(type, "JSON") != 0 && strcmp(type, "Binary") != 0)
 		return FAIL(213, "%s: dataType is neither JSON nor Binary", name);
+	if (empty)
+		return OK;
 	TRY(decode(name, json_string_or_null(member, "data"), &out->bytes));
 	out->there = true;
 	return strcmp(type, "JSON") == 0 ? parse_layer(name, &out->bytes, &out->object) : OK;
@@ -145,9 +148,9 @@ static skr_status parse_text(const json *body, const char *name, struct buf *out
 
 void maa_request_done(struct maa_request *request)
 {
-	struct buf *buffers[] = {&request->report,         &request->chain_pem, &request->endorsement,
-	                         &request->runtime.bytes,  &request->nonce,     &request->draft_policy,
-	                         &request->init_time.bytes};
+	struct buf *buffers[] = {&request->report,        &request->chain_pem,      &request->endorsement,
+	                         &request->quote,         &request->nonce,          &request->draft_policy,
+	                         &request->runtime.bytes, &request->init_time.bytes};
 	for (size_t i = 0; i < sizeof(buffers) / sizeof(buffers[0]); i++)
 		buf_done(buffers[i]);
 	json_free(request->runtime.object);
@@ -155,7 +158,7 @@ void maa_request_done(struct maa_request *request)
 	*request = (struct maa_request){0};
 }
 
-skr_status maa_request_parse(const void *body, size_t len, struct maa_request *ret)
+skr_status maa_request_parse(enum maa_evidence evidence, const void *body, size_t len, struct maa_request *ret)
 {
 	auto_maa_request request = {0};
 	auto_buf text = BUF(MAA_REQUEST_LIMIT);
@@ -163,7 +166,7 @@ skr_status maa_request_parse(const void *body, size_t len, struct maa_request *r
 
 	TRY(quote_nonce(body, len, &text));
 	TRY(parse_layer("the request", &text, &tree));
-	TRY(parse_report(tree, &request));
+	TRY(evidence == MAA_TD_QUOTE ? decode_member(tree, "quote", &request.quote) : parse_report(tree, &request));
 	TRY(parse_data(tree, "runtimeData", &request.runtime));
 	TRY(parse_data(tree, "initTimeData", &request.init_time));
 	TRY(parse_text(tree, "nonce", &request.nonce));

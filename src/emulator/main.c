@@ -4,6 +4,7 @@
 #include "emulator/entra.h"
 #include "emulator/faults.h"
 #include "emulator/requestlog.h"
+#include "emulator/intel.h"
 #include "emulator/server.h"
 #include "emulator/vault.h"
 
@@ -114,6 +115,8 @@ static skr_status open_authorities(struct emulator *e)
 
 	skr_status status = authority_open(e);
 	if (!status.failure)
+		status = intel_open(e);
+	if (!status.failure)
 		status = hardware_open(e);
 	if (!status.failure)
 		status = maa_open(e);
@@ -142,6 +145,7 @@ static void close_parts(struct emulator *e)
 	entra_close(e);
 	maa_close(e);
 	hardware_close(e);
+	intel_close(e);
 	authority_close(e);
 	faults_close(e);
 	requestlog_close(e);

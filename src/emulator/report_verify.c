@@ -279,15 +279,20 @@ skr_status report_verify(const uint8_t *report, size_t len, const STACK_OF(X509)
 	return OK;
 }
 
-skr_status report_binds(const uint8_t *report, const void *data, size_t len)
+skr_status report_data_binds(const uint8_t report_data[64], const void *data, size_t len)
 {
 	uint8_t expected[64] = {0};
 	TRY(sha256(data, len, expected));
-	if (memcmp(report + REPORT_REPORT_DATA, expected, 32) != 0)
+	if (memcmp(report_data, expected, 32) != 0)
 		return FAIL(117, "the report data does not begin with SHA-256 of the runtime data");
-	if (memcmp(report + REPORT_REPORT_DATA, expected, sizeof(expected)) != 0)
+	if (memcmp(report_data, expected, sizeof(expected)) != 0)
 		return FAIL(117, "the report data does not end in 32 zero bytes");
 	return OK;
+}
+
+skr_status report_binds(const uint8_t *report, const void *data, size_t len)
+{
+	return report_data_binds(report + REPORT_REPORT_DATA, data, len);
 }
 
 skr_status report_launched_with(const uint8_t *report, const void *data, size_t len)

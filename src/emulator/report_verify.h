@@ -82,6 +82,8 @@ struct report_trust {
 skr_status report_verify(const uint8_t *report, size_t len, const STACK_OF(X509) *chain,
                          const struct report_trust *trust, enum product *ret_product) MUST_CHECK;
 
+/* SKR-117 unless the 64 bytes are SHA-256 of `data` and 32 zero bytes: what Azure's guests ask reports for. */
+skr_status report_data_binds(const uint8_t report_data[64], const void *data, size_t len) MUST_CHECK;
 /* SKR-117 unless REPORT_DATA is SHA-256 of `data` and 32 zero bytes. */
 skr_status report_binds(const uint8_t *report, const void *data, size_t len) MUST_CHECK;
 /* SKR-117 unless HOST_DATA is SHA-256 of `data`. */

@@ -4,6 +4,7 @@
 #include "emulator/certificate.h"
 #include "emulator/exchange.h"
 #include "emulator/hardware.h"
+#include "emulator/intel.h"
 #include "emulator/maa.h"
 #include "jose/jws.h"
 
@@ -13,7 +14,10 @@
 static int open_maa(void **state)
 {
 	(void)state;
-	return make_directory() || hardware_open(&emulator).failure || maa_open(&emulator).failure ? -1 : 0;
+	return make_directory() || intel_open(&emulator).failure || hardware_open(&emulator).failure ||
+	               maa_open(&emulator).failure
+	           ? -1
+	           : 0;
 }
 
 static int close_maa(void **state)
@@ -21,6 +25,7 @@ static int close_maa(void **state)
 	(void)state;
 	maa_close(&emulator);
 	hardware_close(&emulator);
+	intel_close(&emulator);
 	remove_files(test_directory);
 	return 0;
 }
@@ -425,8 +430,9 @@ static void types_and_versions_that_are_not_served_are_named(void **state)
 	} rows[] = {
 	    {"/attest/SevSnpVm", 400, "api-version is missing"},
 	    {"/attest/SevSnpVm?api-version=2019-01-01", 400, "2019-01-01 is not served"},
-	    {"/attest/TdxVm?api-version=2025-06-01", 400, "TdxVm evidence is not played"},
-	    {"/attest/AzureGuest?api-version=2020-10-01", 400, "AzureGuest evidence is not played"},
+	    {"/attest/TdxVm?api-version=2022-08-01", 400, "2022-08-01 does not have TdxVm"},
+	    {"/attest/TdxVm?api-version=2023-04-01-preview", 400, "quote"},
+	    {"/attest/SgxEnclave?api-version=2020-10-01", 400, "SgxEnclave evidence is not played"},
 	    {"/attest/Nothing?api-version=2020-10-01", 404, "no attestation type Nothing"},
 	    {"/attest/SEVSNPVM?api-version=2020-10-01", 400, "report"},
 	};
