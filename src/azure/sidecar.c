@@ -32,7 +32,7 @@ static const struct service sidecar = {
 
 /* ---- the key ---- */
 
-/* What a private key must have (RFC 7518 section 6); all are base64url but the curve's name. */
+/* What a private key must have, as base64url (RFC 7518 section 6). */
 static const struct {
 	const char *kty;
 	const char *members[MEMBERS + 1];
@@ -58,6 +58,8 @@ static skr_status private_key_check(const json *jwk)
 {
 	const char *kty = json_string_or_null(jwk, "kty");
 
+	if (kty && strcmp(kty, "EC") == 0 && !json_string_or_null(jwk, "crv"))
+		return FAIL(162, "crv: there is none");
 	for (size_t i = 0; kty && i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (strcmp(kty, kinds[i].kty) == 0)
 			return members_check(jwk, kinds[i].members);
