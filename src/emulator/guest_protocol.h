@@ -14,6 +14,7 @@
 
 enum guest_request_kind {
 	GUEST_REPORT = 1, /* an attestation report with the certificate table the host offers */
+	GUEST_QUOTE = 2,  /* a TD's quote of version 4, no table; vmpl 0 */
 };
 
 struct guest_request {
@@ -25,12 +26,13 @@ struct guest_request {
 _Static_assert(sizeof(struct guest_request) == 76, "no padding");
 
 #define GUEST_REPORT_SIZE 1184
+#define GUEST_QUOTE_LIMIT (16 * 1024)
 #define GUEST_TABLE_LIMIT (64 * 1024)
 
 struct guest_answer {
 	uint32_t magic;
 	uint32_t status;     /* of the firmware, as in MSG_REPORT_RSP: 0 done, 0x16 invalid parameters */
-	uint32_t report_len; /* GUEST_REPORT_SIZE; 0 if status is not 0 */
+	uint32_t report_len; /* GUEST_REPORT_SIZE, or of a quote at most GUEST_QUOTE_LIMIT; 0 if status is not 0 */
 	/* Entries of 24 bytes and DER certificates as the extended guest request has them (GHCB, section 4.1.8.1); 0:
 	 * the host offers none, at most GUEST_TABLE_LIMIT. Need not be a whole number of pages: the preload pads with
 	 * zeros. */

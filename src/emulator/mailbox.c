@@ -3,6 +3,7 @@
 
 #include "emulator/guest_protocol.h"
 #include "emulator/hardware.h"
+#include "emulator/intel.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -52,20 +53,39 @@ static bool send_all(int fd, const void *data, size_t len)
 
 #define FIRMWARE_INVALID_PARAMETER 0x16
 
+static skr_status snp_report(struct emulator *e, const struct guest_request *request, struct buf *report,
+                             struct buf *table)
+{
+	uint8_t *place;
+	TRY(buf_reserve(report, REPORT_SIZE, &place));
+	TRY(hardware_report(e, request->report_data, request->vmpl, place));
+	report->len += REPORT_SIZE;
+	return hardware_certificate_table(e, table);
+}
+
+static skr_status td_quote(struct emulator *e, const struct guest_request *request, struct buf *quote)
+{
+	uint8_t report[TD_REPORT_BYTES];
+	TRY(intel_td_report(e, request->report_data, report));
+	return intel_quote(e, report, 4, quote);
+}
+
 static void answer(struct emulator *e, int fd, const struct guest_request *request)
 {
 	struct guest_answer answer = {.magic = GUEST_PROTOCOL_MAGIC, .status = FIRMWARE_INVALID_PARAMETER};
-	uint8_t report[REPORT_SIZE];
-	auto_buf table = BUF(GUEST_TABLE_LIMIT);
+	auto_buf report = BUF(GUEST_QUOTE_LIMIT), table = BUF(GUEST_TABLE_LIMIT);
 
-	bool asked_well = request->kind == GUEST_REPORT && request->vmpl <= 3;
-	if (asked_well && !hardware_report(e, request->report_data, request->vmpl, report).failure &&
-	    !hardware_certificate_table(e, &table).failure) {
+	bool done = false;
+	if (request->kind == GUEST_REPORT && request->vmpl <= 3)
+		done = !snp_report(e, request, &report, &table).failure;
+	else if (request->kind == GUEST_QUOTE && request->vmpl == 0)
+		done = !td_quote(e, request, &report).failure;
+	if (done) {
 		answer.status = 0;
-		answer.report_len = REPORT_SIZE;
+		answer.report_len = (uint32_t)report.len;
 		answer.table_len = (uint32_t)table.len;
 	}
-	if (send_all(fd, &answer, sizeof(answer)) && send_all(fd, report, answer.report_len))
+	if (send_all(fd, &answer, sizeof(answer)) && send_all(fd, report.data, answer.report_len))
 		send_all(fd, table.data, answer.table_len);
 }
 

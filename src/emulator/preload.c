@@ -5,7 +5,8 @@
  *
  *   SKR_GUEST_SOCKET   DIR/hardware.sock of skr-emulator, which makes the reports. Without it this library does nothing.
  *   SKR_GUEST_DEVICES  which of sev-guest, sev, configfs exist, separated by commas; default sev-guest. Those not named
- *                      are whatever the machine has.
+ *                      are whatever the machine has. configfs-tdx in place of configfs: with provider tdx_guest, and
+ *                      outblob is a TD's quote.
  *   SKR_GUEST_FAULT    KIND[=VALUE][:TIMES], separated by commas; without TIMES for ever. Kinds:
  *     ENOENT EACCES EPERM EROFS ENXIO   opening a device, or making a configfs entry, fails so
  *     mkdir-EEXIST mkdir-EBUSY mkdir-EINTR mkdir-EACCES mkdir-EPERM mkdir-EROFS mkdir-ENXIO   the latter alone
@@ -72,6 +73,7 @@ static struct {
 	char socket[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	char entries[PATH_MAX]; /* where configfs entries are kept */
 	bool sev_guest, sev, configfs;
+	bool tdx; /* configfs is a TD's */
 	struct fault faults[FAULTS_MAX];
 	int fault_count;
 } played;
@@ -113,7 +115,8 @@ static void parse_device(char *name)
 {
 	played.sev_guest |= strcmp(name, "sev-guest") == 0;
 	played.sev |= strcmp(name, "sev") == 0;
-	played.configfs |= strcmp(name, "configfs") == 0;
+	played.tdx |= strcmp(name, "configfs-tdx") == 0;
+	played.configfs |= played.tdx || strcmp(name, "configfs") == 0;
 }
 
 static void start(void)
@@ -195,9 +198,10 @@ static void sleep_if_due(void)
 
 struct firmware_answer {
 	uint32_t status, report_len, table_len;
-	uint8_t report[GUEST_REPORT_SIZE];
+	uint8_t report[GUEST_QUOTE_LIMIT]; /* or a quote */
 	uint8_t table[GUEST_TABLE_LIMIT];
 };
+_Static_assert(GUEST_QUOTE_LIMIT >= GUEST_REPORT_SIZE, "room for both");
 
 static bool transfer(int fd, void *data, size_t len, bool out)
 {
@@ -217,14 +221,14 @@ static bool converse(int fd, struct guest_request *request, struct firmware_answ
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct guest_answer answer;
+	size_t limit = request->kind == GUEST_QUOTE ? GUEST_QUOTE_LIMIT : GUEST_REPORT_SIZE;
 
 	memcpy(address.sun_path, played.socket, sizeof(address.sun_path));
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0)
 		return false;
 	if (!transfer(fd, request, sizeof(*request), true) || !transfer(fd, &answer, sizeof(answer), false))
 		return false;
-	if (answer.magic != GUEST_PROTOCOL_MAGIC || answer.report_len > sizeof(ret->report) ||
-	    answer.table_len > sizeof(ret->table))
+	if (answer.magic != GUEST_PROTOCOL_MAGIC || answer.report_len > limit || answer.table_len > sizeof(ret->table))
 		return false;
 	ret->status = answer.status;
 	ret->report_len = answer.report_len;
@@ -237,11 +241,11 @@ static void spoil(struct firmware_answer *answer)
 	const char *value;
 
 	if (due("report-data"))
-		answer->report[0x50] ^= 1;
+		answer->report[played.tdx ? 568 : 0x50] ^= 1;
 	value = due("flip");
 	if (value)
 		answer->report[strtoul(value, NULL, 0) % sizeof(answer->report)] ^= 1;
-	if (due("short-report"))
+	if (due("short-report") && answer->report_len >= 184)
 		answer->report_len -= 184;
 	value = due("status");
 	if (value) {
@@ -251,9 +255,10 @@ static void spoil(struct firmware_answer *answer)
 	}
 }
 
-static bool ask_firmware(const uint8_t report_data[64], uint32_t vmpl, struct firmware_answer *ret)
+static bool ask_firmware(enum guest_request_kind kind, const uint8_t report_data[64], uint32_t vmpl,
+                         struct firmware_answer *ret)
 {
-	struct guest_request request = {.magic = GUEST_PROTOCOL_MAGIC, .kind = GUEST_REPORT, .vmpl = vmpl};
+	struct guest_request request = {.magic = GUEST_PROTOCOL_MAGIC, .kind = kind, .vmpl = vmpl};
 
 	memset(ret, 0, sizeof(*ret));
 	memcpy(request.report_data, report_data, sizeof(request.report_data));
@@ -437,7 +442,7 @@ static int sev_guest_request(unsigned long number, struct guest_ioctl *argument)
 	if (number == SNP_GET_EXT_REPORT && !room_is_valid((const struct extended_request *)request))
 		return -1;
 	errno = EIO;
-	if (!ask_firmware(request->user_data, request->vmpl, &answer))
+	if (!ask_firmware(GUEST_REPORT, request->user_data, request->vmpl, &answer))
 		return -1;
 	if (number == SNP_GET_EXT_REPORT && give_table(argument, &answer) != 0)
 		return -1;
@@ -463,7 +468,7 @@ static int sev_request(struct sev_ioctl *argument)
 	    argument->request_len != sizeof(*request) || argument->response_len < 1280 || !request_is_valid(request))
 		return -1;
 	errno = EIO;
-	if (!ask_firmware(request->user_data, request->vmpl, &answer))
+	if (!ask_firmware(GUEST_REPORT, request->user_data, request->vmpl, &answer))
 		return -1;
 	fill_response((uint8_t *)(uintptr_t)argument->response_uaddr, 1280, &answer);
 	errno = 0;
@@ -566,12 +571,15 @@ static int make_entry(const char *entry, mode_t mode)
 	}
 	if (REAL(mkdir)(entry, mode | 0700) != 0)
 		return -1;
-	for (size_t i = 0; i < 3; i++)
-		write_attribute(entry, attributes[i], "", 0);
+	write_attribute(entry, "inblob", "", 0);
+	write_attribute(entry, "outblob", "", 0);
 	const char *named = due("provider");
-	snprintf(provider, sizeof(provider), "%s\n", named ? named : "sev_guest");
+	snprintf(provider, sizeof(provider), "%s\n", named ? named : played.tdx ? "tdx_guest" : "sev_guest");
 	write_attribute(entry, "provider", provider, strlen(provider));
 	write_number(entry, "generation", 0);
+	if (played.tdx) /* has neither certificates nor levels of privilege */
+		return 0;
+	write_attribute(entry, "auxblob", "", 0);
 	write_number(entry, "privlevel", 0);
 	write_number(entry, "privlevel_floor", 0);
 	return 0;
@@ -604,12 +612,18 @@ static bool answer_entry(const char *entry)
 	errno = due_error(at_request, NULL);
 	if (errno)
 		return false;
+	size_t len = read_attribute(entry, ".question", report_data, sizeof(report_data));
+	errno = EINVAL;
+	if (played.tdx && len != sizeof(report_data)) /* the kernel fills up a question for SNP alone */
+		return false;
 	errno = EIO;
-	read_attribute(entry, ".question", report_data, sizeof(report_data));
-	if (!ask_firmware(report_data, (uint32_t)read_number(entry, "privlevel"), &answer) || answer.status != 0)
+	if (!ask_firmware(played.tdx ? GUEST_QUOTE : GUEST_REPORT, report_data,
+	                  (uint32_t)read_number(entry, "privlevel"), &answer) ||
+	    answer.status != 0)
 		return false;
 	write_attribute(entry, "outblob", answer.report, answer.report_len);
-	write_attribute(entry, "auxblob", answer.table, answer.table_len);
+	if (!played.tdx)
+		write_attribute(entry, "auxblob", answer.table, answer.table_len);
 	write_number(entry, ".answered", generation);
 	if (due("generation-moved"))
 		write_number(entry, "generation", generation + 1);

@@ -2,12 +2,14 @@
 #include "surroundings.h"
 
 #include "emulator/certificate.h"
+#include "emulator/guest_protocol.h"
 #include "emulator/intel.h"
 #include "emulator/quote.h"
 
 #include <openssl/x509v3.h>
 
-#include <time.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 /* The played processor: its reports and quotes, which must be what real ones are. */
 
@@ -16,14 +18,14 @@ static const uint8_t question[64] = {'q', 'u', 'e', 's', 't', 'i', 'o', 'n'};
 static int open_intel(void **state)
 {
 	(void)state;
-	return make_directory() || hardware_open(&emulator).failure || intel_open(&emulator).failure ? -1 : 0;
+	return make_directory() || intel_open(&emulator).failure || hardware_open(&emulator).failure ? -1 : 0;
 }
 
 static int close_intel(void **state)
 {
 	(void)state;
-	intel_close(&emulator);
 	hardware_close(&emulator);
+	intel_close(&emulator);
 	remove_files(test_directory);
 	return 0;
 }
@@ -261,6 +263,57 @@ static void a_new_root_signs_new_certificates(void **state)
 	the_chain_verifies_from_the_published_root(NULL);
 }
 
+/* ---- the guest ---- */
+
+static void receive(int fd, void *data, size_t len)
+{
+	assert_int_equal(recv(fd, data, len, MSG_WAITALL), (ssize_t)len);
+}
+
+/* What DIR/hardware.sock answers; the status. */
+static uint32_t ask_mailbox(uint32_t kind, uint32_t vmpl, struct buf *out)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct guest_request request = {.magic = GUEST_PROTOCOL_MAGIC, .kind = kind, .vmpl = vmpl};
+	struct guest_answer answer;
+	uint8_t *place;
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/hardware.sock", test_directory);
+	memcpy(request.report_data, question, sizeof(question));
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(send(fd, &request, sizeof(request), 0), sizeof(request));
+	receive(fd, &answer, sizeof(answer));
+	assert_int_equal(answer.magic, GUEST_PROTOCOL_MAGIC);
+	assert_int_equal(answer.table_len, 0);
+	assert_ok(buf_reserve(out, answer.report_len, &place));
+	receive(fd, place, answer.report_len);
+	out->len = answer.report_len;
+	close(fd);
+	return answer.status;
+}
+
+static void a_guest_gets_a_quote_that_verifies(void **state)
+{
+	(void)state;
+	uint8_t report_data[64];
+	struct quote_trust trust;
+	auto_buf quote = BUF(GUEST_QUOTE_LIMIT);
+	auto_json *claims = json_object();
+	assert_int_equal(ask_mailbox(GUEST_QUOTE, 0, &quote), 0);
+	assert_ok(intel_trust(&emulator, &trust));
+	assert_ok(quote_verify(quote.data, quote.len, &trust, report_data, claims));
+	assert_memory_equal(report_data, question, sizeof(question));
+}
+
+static void a_guest_that_asks_for_something_else_gets_none(void **state)
+{
+	(void)state;
+	auto_buf none = BUF(GUEST_QUOTE_LIMIT);
+	assert_int_equal(ask_mailbox(GUEST_QUOTE, 1, &none), 0x16);
+	assert_int_equal(ask_mailbox(3, 0, &none), 0x16);
+	assert_int_equal(none.len, 0);
+}
+
 int main(void)
 {
 #define TD_TEST(test) cmocka_unit_test_setup(test, default_td)
@@ -277,6 +330,8 @@ int main(void)
 	    TD_TEST(the_certificates_have_the_names_of_intels),
 	    TD_TEST(the_processor_outlives_a_restart),
 	    TD_TEST(a_new_root_signs_new_certificates),
+	    TD_TEST(a_guest_gets_a_quote_that_verifies),
+	    TD_TEST(a_guest_that_asks_for_something_else_gets_none),
 	};
 	return cmocka_run_group_tests(tests, open_intel, close_intel);
 }
