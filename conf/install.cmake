@@ -9,6 +9,8 @@ set(SKR_CONF_DIR /etc CACHE STRING "where the configuration is installed; progra
 
 get_filename_component(skr_module_dir ${SKR_PKCS11_DIR} ABSOLUTE BASE_DIR ${CMAKE_INSTALL_PREFIX})
 target_compile_definitions(skr_cli PRIVATE SKR_MODULE_PATH="${skr_module_dir}/skr-pkcs11.so")
+target_compile_definitions(skr_emulator PRIVATE SKR_MODULE_PATH="${skr_module_dir}/skr-pkcs11.so"
+  SKR_PRELOAD_PATH="${CMAKE_INSTALL_FULL_LIBDIR}/skr-pkcs11/skr-guest-preload.so")
 
 # p11-kit resolves a bare name in its own module directory; a module that is elsewhere is named by its whole path.
 pkg_get_variable(skr_p11kit_modules p11-kit-1 p11_module_path)
@@ -56,3 +58,4 @@ install(FILES docs/man/skr-agent.8 DESTINATION ${CMAKE_INSTALL_MANDIR}/man8)
 install(TARGETS skr-emulator RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT emulator EXCLUDE_FROM_ALL)
 install(TARGETS skr-guest-preload LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/skr-pkcs11
   COMPONENT emulator EXCLUDE_FROM_ALL)
+install(FILES docs/man/skr-emulator.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT emulator EXCLUDE_FROM_ALL)

@@ -388,7 +388,7 @@ static void pump(struct connection *c)
 
 static const char *fault_service(enum service service)
 {
-	static const char *const names[] = {"none", "akv", "maa", "entra", "imds", "none"};
+	static const char *const names[] = {"none", "akv", "maa", "entra", "imds", "none", "sidecar"};
 
 	return names[service];
 }
@@ -450,9 +450,9 @@ static bool begin(struct connection *c)
 {
 	if (c->service == SERVICE_NONE)
 		return handshake(c) && !c->plan.refuse;
-	if (c->service != SERVICE_METADATA)
+	if (c->service == SERVICE_CONTROL)
 		return true;
-	c->plan = faults_connect(c->all->e, "imds");
+	c->plan = faults_connect(c->all->e, fault_service(c->service));
 	return !c->plan.refuse;
 }
 

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "emulator/control.h"
 
+#include "base/base64.h"
 #include "emulator/dispatch.h"
 #include "emulator/entra.h"
+#include "emulator/hardware.h"
+#include "emulator/machine.h"
+#include "emulator/programs.h"
+#include "emulator/release_policy.h"
 #include "emulator/requestlog.h"
 
 #include <stdio.h>
@@ -11,14 +16,14 @@
 
 /* ---- where everything is ---- */
 
-#define ENDPOINTS 12
+#define ENDPOINTS 18
 
 struct endpoint {
 	const char *name;
 	char value[4200];
 };
 
-static void list_endpoints(const struct emulator *e, const char *listen, struct endpoint out[ENDPOINTS])
+static size_t list_endpoints(const struct emulator *e, const char *listen, struct endpoint out[ENDPOINTS])
 {
 	char shown[64];
 	size_t i = 0;
@@ -42,7 +47,17 @@ static void list_endpoints(const struct emulator *e, const char *listen, struct 
 	ENDPOINT("SKR_EMULATOR_TENANT", "%s", e->tenant);
 	ENDPOINT("SKR_EMULATOR_CLIENT", "%s", e->client);
 	ENDPOINT("SKR_EMULATOR_CLIENT_SECRET", "%s", e->secret);
+	ENDPOINT("SKR_EMULATOR_MACHINE", "%s", machine_traits(e->kind)->name);
+	ENDPOINT("SKR_EMULATOR_EVIDENCE", "%s", machine_traits(e->kind)->evidence);
+	ENDPOINT("SKR_EMULATOR_MODULE", "%s", program_path(PROGRAM_MODULE));
+	if (e->tpm_port) {
+		ENDPOINT("SKR_EMULATOR_TPM", "swtpm:host=127.0.0.1,port=%u", e->tpm_port);
+		ENDPOINT("SKR_EMULATOR_TPM_PORT", "%u", e->tpm_port);
+	}
+	if (e->sidecar_port)
+		ENDPOINT("SKR_EMULATOR_SIDECAR", "http://localhost:%u", e->sidecar_port);
 #undef ENDPOINT
+	return i;
 }
 
 skr_status control_write_endpoints(const struct emulator *e, const char *listen)
@@ -53,8 +68,8 @@ skr_status control_write_endpoints(const struct emulator *e, const char *listen)
 
 	if (!endpoints)
 		return FAIL(14, "endpoints");
-	list_endpoints(e, listen, endpoints);
-	for (size_t i = 0; i < ENDPOINTS && !status.failure; i++)
+	size_t count = list_endpoints(e, listen, endpoints);
+	for (size_t i = 0; i < count && !status.failure; i++)
 		status = buf_printf(&text, "%s=%s\n", endpoints[i].name, endpoints[i].value);
 	free(endpoints);
 	TRY(status);
@@ -128,6 +143,40 @@ static skr_status post_hardware(struct emulator *e, struct exchange *x)
 	return done(x);
 }
 
+static skr_status set_hex(json *body, const char *name, const uint8_t *data, size_t len)
+{
+	auto_buf text = BUF(256);
+
+	TRY(hex_encode(data, len, &text));
+	json_set_string(body, name, buf_text(&text));
+	return OK;
+}
+
+static skr_status get_machine(struct emulator *e, struct exchange *x)
+{
+	const struct machine_traits *traits = machine_traits(e->kind);
+	auto_json *body = json_object();
+	struct machine machine;
+
+	hardware_settings(e, &machine);
+	json_set_string(body, "machine", traits->name);
+	json_set_string(body, "devices", traits->devices);
+	json_set_string(body, "evidence", traits->evidence);
+	json_set_string(body, "vm_size", traits->vm_size);
+	TRY(set_hex(body, "measurement", machine.measurement, sizeof(machine.measurement)));
+	TRY(set_hex(body, "host_data", machine.host_data, sizeof(machine.host_data)));
+	return reply_json(x, 200, TAKE(body));
+}
+
+/* ?value=TEXT: the policy that a machine with this measurement, policy or id would satisfy. */
+static skr_status get_release_policy(struct emulator *e, struct exchange *x)
+{
+	auto_buf text = BUF(64 * 1024);
+
+	TRY(release_policy_print(e, exchange_query(x, "value"), &text));
+	return reply_text(x, 200, "application/json", buf_text(&text));
+}
+
 static skr_status post_access(struct emulator *e, struct exchange *x)
 {
 	const json *request;
@@ -176,6 +225,8 @@ const struct route control_routes[] = {
     {SERVICE_CONTROL, "GET", "/faults", "control.faults", get_faults},
     {SERVICE_CONTROL, "POST", "/faults", "control.faults", post_faults},
     {SERVICE_CONTROL, "DELETE", "/faults", "control.faults", delete_faults},
+    {SERVICE_CONTROL, "GET", "/machine", "control.machine", get_machine},
+    {SERVICE_CONTROL, "GET", "/machine/policy", "control.machine", get_release_policy},
     {SERVICE_CONTROL, "POST", "/hardware", "control.hardware", post_hardware},
     {SERVICE_CONTROL, "POST", "/access", "control.access", post_access},
     {SERVICE_CONTROL, "POST", "/clock", "control.clock", post_clock},

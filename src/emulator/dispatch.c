@@ -74,8 +74,8 @@ static bool path_fits(const struct exchange *x, const char *path)
 
 static const struct route *find_route(const struct exchange *x, bool *ret_other_method)
 {
-	static const struct route *const tables[] = {vault_routes, maa_routes, entra_routes, imds_routes,
-	                                             control_routes};
+	static const struct route *const tables[] = {vault_routes, maa_routes,     entra_routes,
+	                                             imds_routes,  control_routes, sidecar_routes};
 
 	*ret_other_method = false;
 	for (size_t t = 0; t < sizeof(tables) / sizeof(*tables); t++) {
@@ -105,6 +105,8 @@ skr_status dispatch_head(struct emulator *e, struct call *call)
 	memcpy(x->fault, call->plan.text, sizeof(x->fault));
 	if (x->route)
 		return OK;
+	if (x->service == SERVICE_SIDECAR)
+		return reply_text(x, 404, "text/plain", "404 page not found");
 	if (other_method)
 		return reply_error(x, 405, "MethodNotAllowed", NULL, "%s is not allowed here", x->method);
 	return reply_error(x, 404, "NotFound", NULL, "nothing is served at this path of host %s", x->host);
@@ -157,6 +159,14 @@ static skr_status metadata_error(struct exchange *x, const struct fault_plan *pl
 	return reply_json(x, plan->status, body);
 }
 
+static skr_status sidecar_error(struct exchange *x, const struct fault_plan *plan)
+{
+	json *body = json_object();
+
+	json_set_string(body, "error", plan->message ? plan->message : "As the fault rule says.");
+	return reply_json(x, plan->status, body);
+}
+
 static skr_status fault_reply(struct exchange *x, const struct fault_plan *plan)
 {
 	x->mutations = NULL;
@@ -164,6 +174,8 @@ static skr_status fault_reply(struct exchange *x, const struct fault_plan *plan)
 		return oauth_error(x, plan);
 	if (x->service == SERVICE_METADATA)
 		return metadata_error(x, plan);
+	if (x->service == SERVICE_SIDECAR)
+		return sidecar_error(x, plan);
 	return reply_error(x, plan->status, plan->code ? plan->code : default_code(plan->status), plan->inner, "%s",
 	                   plan->message ? plan->message : "As the fault rule says.");
 }
@@ -239,9 +251,12 @@ static skr_status handle(struct emulator *e, struct exchange *x, const struct fa
 		return redirect_reply(x, plan->redirect);
 	if (plan->status >= 300)
 		return fault_reply(x, plan);
-	pthread_mutex_lock(&e->lock);
+	bool alone = x->service != SERVICE_SIDECAR;
+	if (alone)
+		pthread_mutex_lock(&e->lock);
 	skr_status status = x->route->handle(e, x);
-	pthread_mutex_unlock(&e->lock);
+	if (alone)
+		pthread_mutex_unlock(&e->lock);
 	if (!status.failure && plan->status)
 		x->status = plan->status;
 	return status;
@@ -283,6 +298,8 @@ static skr_status service_headers(const struct emulator *e, struct exchange *x)
 
 	strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
 	TRY(reply_header(x, "Date", date));
+	if (x->service == SERVICE_SIDECAR)
+		return OK;
 	emulator_guid(guid);
 	TRY(reply_header(x, "x-ms-request-id", guid));
 	if (client_id)
@@ -329,4 +346,38 @@ void dispatch_body(struct emulator *e, struct call *call)
 	}
 	if (x->service != SERVICE_CONTROL)
 		requestlog_add(e, x, monotonic_ms() - call->began);
+}
+
+/* ---- requests from within ---- */
+
+static skr_status inner_headers(const struct inner_request *request, struct exchange *x)
+{
+	auto_buf bearer = BUF(96 * 1024);
+
+	if (request->service == SERVICE_METADATA)
+		TRY(exchange_add_header(x, "Metadata", "true"));
+	if (request->bearer) {
+		TRY(buf_printf(&bearer, "Bearer %s", request->bearer));
+		TRY(exchange_add_header(x, "Authorization", buf_text(&bearer)));
+	}
+	return request->body ? exchange_add_header(x, "Content-Type", "application/json") : OK;
+}
+
+skr_status dispatch_inner(struct emulator *e, const struct inner_request *request, struct call **ret)
+{
+	auto_call *call = calloc(1, sizeof(*call));
+	if (!call)
+		return FAIL(14, "a request");
+	struct exchange *x = &call->exchange;
+
+	x->service = request->service;
+	x->tls = request->service == SERVICE_NONE;
+	TRY(exchange_open(x, request->method, request->authority, request->target));
+	TRY(inner_headers(request, x));
+	if (request->body)
+		TRY(buf_append_text(&x->body, request->body));
+	TRY(dispatch_head(e, call));
+	dispatch_body(e, call);
+	*ret = TAKE(call);
+	return OK;
 }

@@ -8,7 +8,15 @@
 
 #define EXCHANGE_BODY_LIMIT (1024 * 1024)
 
-enum service { SERVICE_NONE, SERVICE_VAULT, SERVICE_ATTESTATION, SERVICE_LOGIN, SERVICE_METADATA, SERVICE_CONTROL };
+enum service {
+	SERVICE_NONE,
+	SERVICE_VAULT,
+	SERVICE_ATTESTATION,
+	SERVICE_LOGIN,
+	SERVICE_METADATA,
+	SERVICE_CONTROL,
+	SERVICE_SIDECAR,
+};
 
 struct mutation; /* faults.h */
 
@@ -107,7 +115,7 @@ skr_status exchange_mutate(struct exchange *x, const char *name, json *tree) MUS
 /*
  * A route; "*" stands for every method or path. Literal segments match without regard to case, {word} matches any one
  * segment. The first that fits is taken. A handler that fails without a reply becomes a 500 with the sentence of its
- * failure. Handlers run with e->lock held.
+ * failure. Handlers run with e->lock held, but those of the sidecar, who is a client of the others.
  */
 struct route {
 	enum service service;
@@ -119,7 +127,8 @@ struct route {
 
 /* Tables end with a row of zeros. */
 extern const struct route vault_routes[], entra_routes[], imds_routes[], control_routes[];
-extern const struct route maa_routes[]; /* maa.c */
+extern const struct route maa_routes[];     /* maa.c */
+extern const struct route sidecar_routes[]; /* sidecar.c */
 
 /* Which service answers to a host name on the https port. */
 enum service service_of_host(const char *host);

@@ -494,7 +494,7 @@ static skr_status parse_range(const char **at, struct rule *rule)
 
 static skr_status parse_target(const char **at, struct rule *rule)
 {
-	static const char *const services[] = {"imds", "thim", "entra", "maa", "akv"};
+	static const char *const services[] = {"imds", "thim", "entra", "maa", "akv", "sidecar"};
 	int used = 0;
 
 	if (sscanf(*at, "%15[a-z].%23[a-z*]%n", rule->service, rule->operation, &used) != 2)

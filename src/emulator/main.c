@@ -3,7 +3,11 @@
 #include "emulator/control.h"
 #include "emulator/entra.h"
 #include "emulator/faults.h"
+#include "emulator/intel.h"
+#include "emulator/machine.h"
+#include "emulator/programs.h"
 #include "emulator/requestlog.h"
+#include "emulator/runner.h"
 #include "emulator/intel.h"
 #include "emulator/server.h"
 #include "emulator/vault.h"
@@ -17,67 +21,94 @@
 
 struct options {
 	const char *dir, *listen, *faults, *hardware;
-	uint16_t port, imds_port, control_port;
+	char *const *command; /* of `run`; NULL: serve until a signal comes */
+	enum machine_kind kind;
+	uint16_t port, imds_port, control_port, sidecar_port;
 };
 
 static const char usage[] =
-    "usage: skr-emulator --dir DIR [--port N] [--imds-port N] [--control-port N] [--listen ADDRESS]\n"
-    "                    [--faults FILE] [--hardware FILE]\n"
+    "usage: skr-emulator --dir DIR [--machine KIND] [--port N] [--imds-port N] [--control-port N] [--sidecar-port N]\n"
+    "                    [--listen ADDRESS] [--faults FILE] [--hardware FILE]\n"
+    "       skr-emulator run [--machine KIND] [--dir DIR] [--] COMMAND...\n"
     "Plays Azure's secure key release on loopback: Entra ID, the metadata service, attestation, Key Vault, Managed "
     "HSM,\n"
-    "and the guest hardware. Writes DIR/endpoints, then prints \"ready\". Ends on SIGTERM. See docs/emulator.md.\n";
+    "and a machine of the KIND: %s.\n"
+    "The first form writes DIR/endpoints, prints \"ready\", and ends on SIGTERM; the second ends with its command.\n"
+    "See docs/emulator.md.\n";
 
-static int parse_port(const char *text, uint16_t *ret)
+static bool parse_port(const char *text, uint16_t *ret)
 {
 	char *end;
 	unsigned long value = strtoul(text, &end, 10);
 
 	if (*end || end == text || value > 65535)
-		return 0;
+		return false;
 	*ret = (uint16_t)value;
-	return 1;
+	return true;
 }
 
-static int parse_options(int argc, char **argv, struct options *ret)
+static bool parse_kind(const char *text, enum machine_kind *ret)
 {
-	static const struct option names[] = {
-	    {"dir", required_argument, NULL, 'd'},       {"port", required_argument, NULL, 'p'},
-	    {"imds-port", required_argument, NULL, 'i'}, {"control-port", required_argument, NULL, 'c'},
-	    {"listen", required_argument, NULL, 'l'},    {"faults", required_argument, NULL, 'f'},
-	    {"hardware", required_argument, NULL, 'h'},  {0},
-	};
-	struct options options = {.listen = "127.0.0.1"};
-	int option, fits = 1;
+	if (machine_kind_of_name(text, ret))
+		return true;
+	fprintf(stderr, "skr-emulator: no kind of machine is called %s\n", text);
+	return false;
+}
 
-	while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
-		switch (option) {
-		case 'd':
-			options.dir = optarg;
-			break;
-		case 'p':
-			fits &= parse_port(optarg, &options.port);
-			break;
-		case 'i':
-			fits &= parse_port(optarg, &options.imds_port);
-			break;
-		case 'c':
-			fits &= parse_port(optarg, &options.control_port);
-			break;
-		case 'l':
-			options.listen = optarg;
-			break;
-		case 'f':
-			options.faults = optarg;
-			break;
-		case 'h':
-			options.hardware = optarg;
-			break;
-		default:
-			return 0;
-		}
+static bool parse_option(int option, struct options *options)
+{
+	switch (option) {
+	case 'd':
+		options->dir = optarg;
+		return true;
+	case 'm':
+		return parse_kind(optarg, &options->kind);
+	case 'p':
+		return parse_port(optarg, &options->port);
+	case 'i':
+		return parse_port(optarg, &options->imds_port);
+	case 'c':
+		return parse_port(optarg, &options->control_port);
+	case 's':
+		return parse_port(optarg, &options->sidecar_port);
+	case 'l':
+		options->listen = optarg;
+		return true;
+	case 'f':
+		options->faults = optarg;
+		return true;
+	case 'h':
+		options->hardware = optarg;
+		return true;
+	default:
+		return false;
 	}
+}
+
+static bool parse_options(int argc, char **argv, struct options *ret)
+{
+	static const struct option serve_names[] = {
+	    {"dir", required_argument, NULL, 'd'},          {"machine", required_argument, NULL, 'm'},
+	    {"port", required_argument, NULL, 'p'},         {"imds-port", required_argument, NULL, 'i'},
+	    {"control-port", required_argument, NULL, 'c'}, {"sidecar-port", required_argument, NULL, 's'},
+	    {"listen", required_argument, NULL, 'l'},       {"faults", required_argument, NULL, 'f'},
+	    {"hardware", required_argument, NULL, 'h'},     {0},
+	};
+	static const struct option run_names[] = {
+	    {"dir", required_argument, NULL, 'd'}, {"machine", required_argument, NULL, 'm'}, {0}};
+	struct options options = {.listen = "127.0.0.1"};
+	bool runs = argc > 1 && strcmp(argv[1], "run") == 0;
+	int option;
+
+	argc -= runs;
+	argv += runs;
+	while ((option = getopt_long(argc, argv, "+", runs ? run_names : serve_names, NULL)) != -1)
+		if (!parse_option(option, &options))
+			return false;
+	if (runs)
+		options.command = argv + optind;
 	*ret = options;
-	return fits && options.dir && optind == argc;
+	return runs ? optind < argc : options.dir && optind == argc;
 }
 
 static skr_status add_fault_file(struct emulator *e, const char *path)
@@ -108,18 +139,20 @@ static void *make_entra_keys(void *emulator)
 	return NULL;
 }
 
+static skr_status open_machine(struct emulator *e)
+{
+	TRY(authority_open(e));
+	TRY(hardware_open(e));
+	TRY(intel_open(e));
+	return maa_open(e);
+}
+
 static skr_status open_authorities(struct emulator *e)
 {
 	pthread_t maker;
 	bool made = pthread_create(&maker, NULL, make_entra_keys, e) == 0;
 
-	skr_status status = authority_open(e);
-	if (!status.failure)
-		status = intel_open(e);
-	if (!status.failure)
-		status = hardware_open(e);
-	if (!status.failure)
-		status = maa_open(e);
+	skr_status status = open_machine(e);
 	if (made)
 		pthread_join(maker, NULL);
 	TRY(status);
@@ -135,6 +168,7 @@ static skr_status open_parts(struct emulator *e, const struct options *options, 
 	TRY(open_authorities(e));
 	TRY(vaults_open(e));
 	TRY(server_open(e, options->listen, ends));
+	TRY(program_write_agent(e));
 	return control_write_endpoints(e, options->listen);
 }
 
@@ -144,55 +178,103 @@ static void close_parts(struct emulator *e)
 	vaults_close(e);
 	entra_close(e);
 	maa_close(e);
-	hardware_close(e);
 	intel_close(e);
+	hardware_close(e);
 	authority_close(e);
 	faults_close(e);
 	requestlog_close(e);
 	pthread_mutex_destroy(&e->lock);
 }
 
-static skr_status run(const struct options *options)
+static skr_status serve(struct emulator *e)
 {
-	char dir[PATH_MAX];
+	int signal_number;
+
+	puts("ready");
+	fflush(stdout);
+	return server_run(e, &signal_number);
+}
+
+static skr_status run_command(struct emulator *e, char *const *command, int *ret_code)
+{
+	TRY(runner_prepare(e));
+	return runner_run(e, command, ret_code);
+}
+
+/* Blocked before there are threads, which inherit the mask. A Ctrl-C is the command's alone, if there is one. */
+static void block_signals(const struct options *options, sigset_t *ends)
+{
+	sigset_t interrupt;
+
+	sigemptyset(&interrupt);
+	sigaddset(&interrupt, SIGINT);
+	sigemptyset(ends);
+	sigaddset(ends, SIGTERM);
+	sigaddset(ends, SIGINT);
+	if (options->command)
+		runner_signals(ends);
+	pthread_sigmask(SIG_BLOCK, &interrupt, NULL);
+	pthread_sigmask(SIG_BLOCK, ends, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static skr_status play(const struct options *options, const char *dir, int *ret_code)
+{
 	struct emulator e = {
 	    .dir = dir,
 	    .hardware_file = options->hardware,
+	    .kind = options->kind,
 	    .https_port = options->port,
 	    .imds_port = options->imds_port,
 	    .control_port = options->control_port,
+	    .sidecar_port = options->sidecar_port,
 	};
-
 	sigset_t ends;
 
-	/* Blocked before there are threads, which inherit the mask. */
-	sigemptyset(&ends);
-	sigaddset(&ends, SIGTERM);
-	sigaddset(&ends, SIGINT);
-	pthread_sigmask(SIG_BLOCK, &ends, NULL);
-	signal(SIGPIPE, SIG_IGN);
-	TRY(make_dir(options->dir, dir));
+	block_signals(options, &ends);
 	pthread_mutex_init(&e.lock, NULL);
 	skr_status status = open_parts(&e, options, &ends);
 	if (!status.failure)
-		status = server_run(&e);
+		status = options->command ? run_command(&e, options->command, ret_code) : serve(&e);
 	close_parts(&e);
 	return status;
+}
+
+/* The module refuses a configuration below a folder that others may write to; better said now. */
+static skr_status check_dir(const struct options *options, const char *dir)
+{
+	return options->command ? file_check_trusted(dir) : OK;
+}
+
+static skr_status run(const struct options *options, int *ret_code)
+{
+	char dir[PATH_MAX];
+
+	if (!options->dir) {
+		TRY(runner_make_folder(dir));
+		skr_status status = play(options, dir, ret_code);
+		runner_remove_folder(dir);
+		return status;
+	}
+	TRY(make_dir(options->dir, dir));
+	TRY(check_dir(options, dir));
+	return play(options, dir, ret_code);
 }
 
 int main(int argc, char **argv)
 {
 	struct options options;
 	char line[1024];
+	int code = 0;
 
 	if (!parse_options(argc, argv, &options)) {
-		fputs(usage, stderr);
+		fprintf(stderr, usage, machine_kind_names());
 		return 2;
 	}
-	if (run(&options).failure) {
+	if (run(&options, &code).failure) {
 		status_line(status_last(), line, sizeof(line));
 		fprintf(stderr, "skr-emulator: %s\n", line);
 		return 1;
 	}
-	return 0;
+	return code;
 }

@@ -3,6 +3,7 @@
 
 #include "emulator/connection.h"
 #include "emulator/dispatch.h"
+#include "emulator/machine.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -21,10 +22,12 @@ struct listener {
 	enum service service;
 };
 
+#define LISTENERS 4
+
 struct server {
 	struct MHD_Daemon *http;
 	struct connections *connections;
-	struct listener listeners[3];
+	struct listener listeners[LISTENERS];
 	int signals;
 };
 
@@ -236,7 +239,9 @@ static skr_status open_listeners(struct emulator *e, const char *where)
 	e->server->listeners[0] = (struct listener){-1, &e->https_port, SERVICE_NONE};
 	e->server->listeners[1] = (struct listener){-1, &e->imds_port, SERVICE_METADATA};
 	e->server->listeners[2] = (struct listener){-1, &e->control_port, SERVICE_CONTROL};
-	for (int i = 0; i < 3; i++)
+	e->server->listeners[3] = (struct listener){-1, &e->sidecar_port, SERVICE_SIDECAR};
+	int count = machine_traits(e->kind)->container ? LISTENERS : LISTENERS - 1;
+	for (int i = 0; i < count; i++)
 		TRY(listen_on(where, &e->server->listeners[i]));
 	return OK;
 }
@@ -247,10 +252,10 @@ skr_status server_open(struct emulator *e, const char *where, const sigset_t *en
 	if (!e->server)
 		return FAIL(14, "the server");
 	e->server->signals = -1;
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < LISTENERS; i++)
 		e->server->listeners[i].fd = -1;
 	TRY(open_listeners(e, where));
-	e->server->signals = signalfd(-1, ends, SFD_CLOEXEC);
+	e->server->signals = signalfd(-1, ends, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (e->server->signals < 0)
 		return FAIL(16, "signalfd: %s", strerror(errno));
 	TRY(http_start(e));
@@ -268,21 +273,34 @@ static void accept_one(struct server *server, const struct listener *listener)
 		fprintf(stderr, "skr-emulator: %s\n", status_message());
 }
 
-skr_status server_run(struct emulator *e)
+/* True if a signal was there; others of the same number may have come meanwhile. */
+static bool take_signal(const struct server *server, int *ret)
+{
+	struct signalfd_siginfo about;
+
+	if (read(server->signals, &about, sizeof(about)) != sizeof(about))
+		return false;
+	*ret = (int)about.ssi_signo;
+	return true;
+}
+
+skr_status server_run(struct emulator *e, int *ret_signal)
 {
 	struct server *server = e->server;
-	struct pollfd p[4] = {{.fd = server->signals, .events = POLLIN}};
+	struct pollfd p[LISTENERS + 1] = {{.fd = server->signals, .events = POLLIN}};
 
-	for (int i = 0; i < 3; i++)
+	/* poll passes over a descriptor that is -1. */
+	for (int i = 0; i < LISTENERS; i++)
 		p[i + 1] = (struct pollfd){.fd = server->listeners[i].fd, .events = POLLIN};
-	puts("ready");
-	fflush(stdout);
 	for (;;) {
-		if (poll(p, 4, -1) < 0 && errno != EINTR)
+		if (poll(p, LISTENERS + 1, -1) < 0) {
+			if (errno == EINTR)
+				continue;
 			return FAIL(599, "poll: %s", strerror(errno));
-		if (p[0].revents)
+		}
+		if (p[0].revents && take_signal(server, ret_signal))
 			return OK;
-		for (int i = 0; i < 3; i++)
+		for (int i = 0; i < LISTENERS; i++)
 			if (p[i + 1].revents)
 				accept_one(server, &server->listeners[i]);
 	}
@@ -294,7 +312,7 @@ void server_close(struct emulator *e)
 
 	if (!server)
 		return;
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < LISTENERS; i++)
 		if (server->listeners[i].fd >= 0)
 			close(server->listeners[i].fd);
 	connections_end(server->connections);

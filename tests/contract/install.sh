@@ -91,6 +91,7 @@ if [ -e "$build/src/skr-emulator" ] && [ -e "$build/src/skr-guest-preload.so" ];
 	install_here --component emulator
 	expect "$(placed "$(cached CMAKE_INSTALL_BINDIR)")/skr-emulator" 755
 	expect "$(placed "$(cached CMAKE_INSTALL_LIBDIR)")/skr-pkcs11/skr-guest-preload.so" 644
+	expect "$man/man1/skr-emulator.1" 644
 fi
 [ $wrong -eq 0 ] && echo "every file is where it belongs"
 exit $wrong

@@ -42,11 +42,6 @@ static inline struct call *ask(const char *method, const char *host, const char 
 	dispatch_body(&emulator, call);
 	return call;
 }
-static inline void call_done(struct call **call)
-{
-	call_free(*call);
-}
-#define auto_call __attribute__((cleanup(call_done))) struct call
 
 static inline json *answer_of(const struct call *call)
 {
