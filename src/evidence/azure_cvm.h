@@ -3,6 +3,7 @@
 #define SKR_EVIDENCE_AZURE_CVM_H
 
 #include "azure/guest.h"
+#include "evidence/ak_certificate.h"
 #include "evidence/hcl.h"
 
 /*
@@ -23,15 +24,12 @@ struct vtpm_transport {
 #define auto_vtpm_transport __attribute__((cleanup(vtpm_transport_done))) struct vtpm_transport
 void vtpm_transport_done(struct vtpm_transport *transport); /* takes an all-zero one */
 
-/* The attestation key's certificate, looked at: a state, and days. */
-enum ak_certificate_state { AK_CERTIFICATE_GOOD, AK_CERTIFICATE_EXPIRES_SOON, AK_CERTIFICATE_EXPIRED };
-
 struct vtpm_machine {
 	struct hcl_report hcl;          /* all zero for Trusted Launch */
 	struct guest_evidence evidence; /* `hardware` of a TD and `chain_pem` are the caller's to fill */
 	struct vtpm_transport transport;
-	enum ak_certificate_state ak_certificate_state;
-	int ak_certificate_days; /* left; negative: expired so long ago */
+	enum ak_certificate_state ak_certificate_state; /* not for VTPM_REPORT_ALONE, nor the two below */
+	int ak_certificate_days;                        /* left; negative: expired so long ago */
 	char ak_certificate_issuer[96];
 };
 #define auto_vtpm_machine __attribute__((cleanup(vtpm_machine_done))) struct vtpm_machine

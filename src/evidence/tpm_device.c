@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "evidence/tpm_device.h"
+
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define IN_SYSFS      "/sys/class/tpm/tpm0" /* the driver is there, whatever /dev shows */
+#define OPEN_ATTEMPTS 4
+#define OPEN_PAUSE_MS 100
+#define REST_MS       2000 /* for the rest of a reply that has begun: the kernel gives it in one piece */
+
+/* Tags of replies, TPM 2.0 Part 2 section 6.9; the last is how a TPM says that it did not understand a tag. */
+enum { TAG_NO_SESSIONS = 0x8001, TAG_SESSIONS = 0x8002, TAG_RSP_COMMAND = 0x00c4 };
+
+bool tpm_pause(int64_t ms, struct deadline deadline)
+{
+	if (ms >= deadline_left(deadline))
+		return false;
+	/* Until a point in time: a signal does not make it longer. */
+	int64_t end = monotonic_ms() + ms;
+	struct timespec at = {.tv_sec = end / 1000, .tv_nsec = end % 1000 * 1000000};
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR)
+		continue;
+	return true;
+}
+
+/* --- Opening --- */
+
+static skr_status no_rights(const char *path, int error)
+{
+	struct stat about;
+
+	if (stat(path, &about) != 0)
+		return FAIL(101, "%s: %s (this is uid %ld)", path, strerror(error), (long)geteuid());
+	const struct group *group = getgrgid(about.st_gid);
+	return FAIL(101, "%s: %s (this is uid %ld; the device is uid %ld's and group %s's (gid %ld) with mode %04o)%s",
+	            path, strerror(error), (long)geteuid(), (long)about.st_uid, group ? group->gr_name : "?",
+	            (long)about.st_gid, (unsigned)about.st_mode & 07777,
+	            about.st_gid == 0 ? "; tpm2-tss's udev rule gives it to the group tss" : "");
+}
+
+static skr_status open_refused(const char *path, int error)
+{
+	switch (error) {
+	case ENOENT:
+		if (access(IN_SYSFS, F_OK) == 0)
+			return FAIL(21, "%s is not there, though the driver is (%s)", path, IN_SYSFS);
+		return FAIL(100, "%s: %s", path, strerror(error));
+	case EACCES:
+		return no_rights(path, error);
+	case EPERM: /* the device controller of a service's control group */
+	case EROFS:
+		return FAIL(21, "%s: %s", path, strerror(error));
+	case EMFILE:
+	case ENFILE:
+		return FAIL(16, "opening %s: %s", path, strerror(error));
+	case EBUSY:
+		return FAIL(130, "%s: %s: another process has it open", path, strerror(error));
+	default: /* ENXIO, ENODEV: a node without a driver */
+		return FAIL(100, "%s: %s", path, strerror(error));
+	}
+}
+
+skr_status tpm_device_open(const char *path, struct deadline deadline, int *ret_fd)
+{
+	for (int attempt = 1;; attempt++) {
+		/* O_NONBLOCK: the kernel takes the command and goes on; poll() says when the reply is there. */
+		int fd = fd_above_stdio(open(path, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+		if (fd >= 0) {
+			*ret_fd = fd;
+			return OK;
+		}
+		int error = errno;
+		if (error == EINTR && deadline_left(deadline) > 0)
+			continue;
+		if (error != EBUSY || attempt == OPEN_ATTEMPTS || !tpm_pause(OPEN_PAUSE_MS << (attempt - 1), deadline))
+			return open_refused(path, error);
+	}
+}
+
+/* --- Talking --- */
+
+static skr_status broken(const char *verb, int error)
+{
+	return FAIL(130, "%s the TPM: %s", verb, strerror(error));
+}
+
+/* True if the descriptor is ready; false: the deadline came. */
+static skr_status wait_for(int fd, short events, struct deadline deadline, bool *ret_ready)
+{
+	struct pollfd waiting = {.fd = fd, .events = events};
+
+	for (;;) {
+		int64_t left = deadline_left(deadline);
+		int ready = poll(&waiting, 1, left > INT16_MAX ? INT16_MAX : (int)left);
+		if (ready < 0 && errno != EINTR)
+			return broken("waiting for", errno);
+		if (ready > 0 || left == 0) {
+			*ret_ready = ready > 0;
+			return OK;
+		}
+	}
+}
+
+skr_status tpm_device_send(int fd, const uint8_t *command, size_t len, struct deadline deadline)
+{
+	for (size_t sent = 0; sent < len;) {
+		ssize_t now = write(fd, command + sent, len - sent);
+		bool ready;
+		if (now >= 0) {
+			sent += (size_t)now;
+			continue;
+		}
+		if (errno != EAGAIN && errno != EINTR)
+			return broken("writing to", errno);
+		TRY(wait_for(fd, POLLOUT, deadline, &ready));
+		if (!ready)
+			return FAIL(130, "the TPM takes no command until the deadline");
+	}
+	return OK;
+}
+
+static uint32_t number_at(const uint8_t *at)
+{
+	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+static skr_status check_size(const uint8_t *reply, size_t len)
+{
+	uint32_t size = number_at(reply + 2);
+
+	if (size < TPM_MESSAGE_HEADER || size > TPM_MESSAGE_LIMIT || size < len)
+		return FAIL(137, "the reply's size field, at offset 2, says %" PRIu32 "; %zu bytes came", size, len);
+	return OK;
+}
+
+skr_status tpm_reply_check(const uint8_t *reply, size_t len)
+{
+	if (len < TPM_MESSAGE_HEADER)
+		return FAIL(137, "the reply has %zu bytes, its header alone has %d", len, TPM_MESSAGE_HEADER);
+	TRY(check_size(reply, len));
+	if (number_at(reply + 2) != len)
+		return FAIL(137, "the reply's size field, at offset 2, says %" PRIu32 "; %zu bytes came",
+		            number_at(reply + 2), len);
+	unsigned tag = (unsigned)reply[0] << 8 | reply[1];
+	if (tag != TAG_NO_SESSIONS && tag != TAG_SESSIONS && tag != TAG_RSP_COMMAND)
+		return FAIL(137, "the reply's tag, at offset 0, is %04x", tag);
+	return OK;
+}
+
+/* Whether all of it is there, as far as its size field can be read. */
+static skr_status is_whole(const uint8_t *reply, size_t len, bool *ret)
+{
+	*ret = false;
+	if (len < TPM_MESSAGE_HEADER)
+		return OK;
+	TRY(check_size(reply, len));
+	*ret = number_at(reply + 2) == len;
+	return OK;
+}
+
+skr_status tpm_device_receive(int fd, struct deadline deadline, uint8_t *reply, size_t *ret_len)
+{
+	int64_t start = monotonic_ms();
+	size_t len = 0;
+
+	for (bool whole = false, ready; !whole;) {
+		TRY(wait_for(fd, POLLIN, len ? deadline_within(deadline, REST_MS) : deadline, &ready));
+		if (!ready && len)
+			return FAIL(137, "the reply ended after %zu bytes", len);
+		if (!ready)
+			return FAIL(130, "the TPM does not answer: %" PRId64 " ms until the deadline",
+			            monotonic_ms() - start);
+		ssize_t now = read(fd, reply + len, TPM_MESSAGE_LIMIT - len);
+		if (now < 0 && (errno == EAGAIN || errno == EINTR))
+			continue;
+		if (now < 0)
+			return broken("reading from", errno);
+		if (now == 0)
+			return FAIL(len ? 137 : 130, "the TPM's device ended after %zu bytes of the reply", len);
+		len += (size_t)now;
+		TRY(is_whole(reply, len, &whole));
+	}
+	TRY(tpm_reply_check(reply, len));
+	*ret_len = len;
+	return OK;
+}
