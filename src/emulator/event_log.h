@@ -7,25 +7,45 @@
 #include <stdbool.h>
 
 /*
- * A measured boot log in the crypto-agile form, as /sys/kernel/security/tpm0/binary_bios_measurements has it: one event
- * of the old form that names the digests of the others, then the others.
- *
- * Source: TCG "PC Client Platform Firmware Profile" 1.05, sections 10.2 (TCG_PCR_EVENT2), 10.4.5 (events that extend
- * nothing, the locality of the start) and 10.4.1 (UEFI_VARIABLE_DATA).
+ * The firmware's event log, crypto-agile, as Linux shows it in binary_bios_measurements.
+ * Source: TCG PC Client Platform Firmware Profile 1.05, sections 9 and 10.
  */
-#define EVENT_LOG_PCRS   24
-#define EVENT_LOG_DIGEST 32 /* bytes of SHA-256, the bank that is followed */
+#define EVENT_LOG_LIMIT (256 * 1024)
+#define EVENT_LOG_PCRS  24
 
-/*
- * What the log makes of a TPM's SHA-256 bank: each PCR from its value after a restart on. SKR-213 if the log is cut,
- * has other parts, or an event without SHA-256 digest. `ret` untouched on failure.
- */
-skr_status event_log_replay(const void *log, size_t len, uint8_t ret[EVENT_LOG_PCRS][EVENT_LOG_DIGEST]) MUST_CHECK;
+/* Events of a boot of Linux, digests SHA-1 and SHA-256, appended: firmware, secure boot variables, loader, kernel. */
+skr_status event_log_make(bool secure_boot, struct buf *out) MUST_CHECK;
 
-/*
- * Whether PCR 7 was extended with the variable SecureBoot, of the global GUID, at 1; false if never. SKR-213 as above,
- * and if the event is not what its digest stands for: then the log could say anything.
- */
-skr_status event_log_secure_boot(const void *log, size_t len, bool *ret) MUST_CHECK;
+struct event_log_reader {
+	const uint8_t *at, *end;
+	bool begun;
+	size_t algorithms;
+	struct {
+		uint16_t id, size;
+	} algorithm[8];
+};
+
+/* Borrowed from the log. */
+struct event_log_event {
+	uint32_t pcr, type;
+	const uint8_t *sha1, *sha256; /* NULL: the log has no such digests */
+	const uint8_t *data;
+	size_t len;
+};
+#define EVENT_LOG_READER(data_, len_) \
+	((struct event_log_reader){.at = (const uint8_t *)(data_), .end = (const uint8_t *)(data_) + (len_)})
+/* The next event after the "Spec ID Event03" at the head. `ret_more` false: there are no more. SKR-213 says where. */
+skr_status event_log_next(struct event_log_reader *reader, struct event_log_event *ret, bool *ret_more) MUST_CHECK;
+/* Whether the event is extended into its PCR: all but EV_NO_ACTION. */
+bool event_log_is_extended(const struct event_log_event *event);
+
+struct event_log_state {
+	uint8_t pcr[EVENT_LOG_PCRS][32]; /* SHA-256 bank */
+	uint32_t extended;               /* bit i: something was extended into PCR i */
+	bool secure_boot_measured;       /* the variable SecureBoot is in PCR 7, its digest fits its data */
+	bool secure_boot;                /* its value */
+};
+/* What the PCRs are after these events. SKR-213: no such log, or the digest of a variable is not that of its data. */
+skr_status event_log_replay(const void *log, size_t len, struct event_log_state *ret) MUST_CHECK;
 
 #endif
