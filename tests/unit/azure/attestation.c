@@ -68,6 +68,29 @@ static void the_body_is_as_maa_wants_it(void **state)
 	assert_int_equal(json_count(parsed), 3);
 }
 
+static void a_quote_goes_as_it_came(void **state)
+{
+	(void)state;
+	auto_buf quote = BUF(8 * 1024), runtime = BUF(512), body = BUF(64 * 1024), sent = BUF(8 * 1024),
+	         data = BUF(512);
+	auto_json *parsed = NULL;
+	uint8_t bytes[5006] = {4, 0, 2, 0, 0x81}; /* zero bytes behind it, as Azure's quotes have them */
+
+	assert_int_equal(buf_append(&quote, bytes, sizeof(bytes)).failure, 0);
+	assert_int_equal(buf_append_text(&runtime, RUNTIME).failure, 0);
+	struct attestation_td evidence = {&quote, &runtime};
+	assert_int_equal(attestation_tdx_print(&evidence, "no-nce", &body).failure, 0);
+	assert_int_equal(json_parse(body.data, body.len, &parsed).failure, 0);
+	assert_int_equal(json_count(parsed), 3);
+	assert_string_equal(json_string_or_null(parsed, "nonce"), "no-nce");
+	decoded(parsed, "quote", NULL, &sent);
+	assert_int_equal(sent.len, sizeof(bytes));
+	assert_memory_equal(sent.data, bytes, sizeof(bytes));
+	assert_string_equal(json_string_or_null(json_get(parsed, "runtimeData"), "dataType"), "JSON");
+	decoded(json_get(parsed, "runtimeData"), "data", NULL, &data);
+	assert_string_equal(buf_text(&data), RUNTIME);
+}
+
 /* ---- the look at the token: A-04 ---- */
 
 #define CLAIMS(iss, nonce, keys, exp)                                                                      \
@@ -116,6 +139,17 @@ static void tokens_that_are_not_for_us_are_refused_by_field(void **state)
 		if (status.failure != (good ? 0 : 323) ||
 		    (tokens[i].said && strncmp(status_message(), tokens[i].said, strlen(tokens[i].said)) != 0))
 			fail_msg("%s: SKR-%d %s", tokens[i].name, status.failure, status_message());
+	}
+	/* What is looked for elsewhere, or not at all, is not looked for here; the rest is. */
+	for (size_t i = 0; i < sizeof(tokens) / sizeof(tokens[0]); i++) {
+		struct attestation_expectation dates = {.instance = "https://maa.example", .now = 2000};
+		const char *said = tokens[i].said;
+		bool good = i < 3 || (said && (strcmp(said, "nonce") == 0 || strcmp(said, "x-ms-runtime") == 0));
+		auto_buf token = BUF(4096);
+
+		token_print(tokens[i].header, tokens[i].claims, &token);
+		if (attestation_token_check(buf_text(&token), token.len, &dates).failure != (good ? 0 : 323))
+			fail_msg("%s: %s", tokens[i].name, status_message());
 	}
 	assert_int_equal(attestation_token_check("a.b", 3, &expected).failure, 323);
 	assert_int_equal(attestation_token_check("", 0, &expected).failure, 323);
@@ -188,13 +222,72 @@ static void a_token_of_somebody_else_is_not_handed_on(void **state)
 	free(empty);
 }
 
+typedef skr_status attest_fn(struct azure *azure, struct buf *ret_token);
+static struct buf runtime_data, some_evidence;
+
+static skr_status by_tdx(struct azure *azure, struct buf *ret_token)
+{
+	return attestation_tdx(azure, &(struct attestation_td){&some_evidence, &runtime_data}, ret_token);
+}
+static skr_status by_tdx_direct(struct azure *azure, struct buf *ret_token)
+{
+	return attestation_tdx_direct(azure, &(struct attestation_td){&some_evidence, &runtime_data}, ret_token);
+}
+static skr_status by_snp_direct(struct azure *azure, struct buf *ret_token)
+{
+	struct attestation_evidence evidence = {
+	    .report = &some_evidence, .chain_pem = &some_evidence, .runtime_data = &runtime_data};
+	return attestation_snp_direct(azure, &evidence, ret_token);
+}
+
+/* Each form has its route, and a token for another nonce is refused in each. */
+static void every_form_has_its_route_and_its_nonce(void **state)
+{
+	(void)state;
+	static const struct {
+		attest_fn *attest;
+		const char *route;
+	} rows[] = {
+	    {by_tdx, "POST /attest/TdxVm?api-version=2025-06-01 HTTP/1.1\r\n"},
+	    {by_tdx_direct, "POST /attest/TdxVm?api-version=2025-06-01 HTTP/1.1\r\n"},
+	    {by_snp_direct, "POST /attest/SevSnpVm?api-version=2022-08-01 HTTP/1.1\r\n"},
+	};
+	runtime_data = BUF(512);
+	some_evidence = BUF(64);
+	MUST(!buf_append_text(&runtime_data, RUNTIME).failure && !buf_append_text(&some_evidence, "evidence").failure);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		auto_buf text = BUF(4096), body = BUF(8192), token = BUF(4096);
+
+		struct stage *stage = stage_open(NULL, 0, true, 3000);
+		auto_buf claims = BUF(1024);
+		MUST(!buf_printf(&claims, "{\"iss\":\"%s\",\"nonce\":\"of another\",\"exp\":32503680000}", stage->url)
+		          .failure);
+		token_print(RS256, buf_text(&claims), &text);
+		MUST(!buf_printf(&body, "{\"token\":\"%s\"}", buf_text(&text)).failure);
+		char *reply = json_reply(200, "", buf_text(&body));
+		stage->server->scenes = &(struct scene){.reply = reply};
+		stage->server->count = 1;
+
+		expect_failure(rows[i].attest(&stage->azure, &token), 323, "nonce");
+		assert_int_equal(token.len, 0);
+		assert_non_null(strstr(stage->server->requests[0], rows[i].route));
+		assert_null(strcasestr(stage->server->requests[0], "Authorization:"));
+		stage_close(stage);
+		free(reply);
+	}
+	buf_done(&runtime_data);
+	buf_done(&some_evidence);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(the_body_is_as_maa_wants_it),
+	    cmocka_unit_test(a_quote_goes_as_it_came),
 	    cmocka_unit_test(tokens_that_are_not_for_us_are_refused_by_field),
 	    cmocka_unit_test(refusals_have_their_numbers),
 	    cmocka_unit_test(a_token_of_somebody_else_is_not_handed_on),
+	    cmocka_unit_test(every_form_has_its_route_and_its_nonce),
 	};
 	return cmocka_run_group_tests(tests, surroundings_set_up, surroundings_tear_down);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The metadata service and its likes: rows M-01 to M-05, V-21, V-23. */
+/* The metadata service and its likes: rows M-01 to M-05, V-20, V-21, V-23. */
 #include "azure/imds.h"
 
 #include "surroundings.h"
@@ -291,6 +291,132 @@ static void certificates_come_from_thim(void **state)
 	assert_string_equal(status_last()->step, "evidence");
 }
 
+/* ---- quotes ---- */
+
+static const struct {
+	const char *name, *body;
+	size_t bytes; /* 0: refused */
+} quotes[] = {
+    {"base64url", "{\"quote\":\"-_8A\"}", 3},
+    {"base64url without padding", "{\"quote\":\"-_8\"}", 2},
+    {"base64 with padding", "{\"quote\":\"+/8=\"}", 2},
+    {"more members", "{\"quote\":\"-_8A\",\"version\":4}", 3},
+    {"no quote", "{}", 0},
+    {"no object", "[]", 0},
+    {"a number", "{\"quote\":4}", 0},
+    {"empty", "{\"quote\":\"\"}", 0},
+    {"no base64", "{\"quote\":\"a b\"}", 0},
+};
+
+static void quotes_come_in_either_alphabet(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(quotes) / sizeof(quotes[0]); i++) {
+		auto_json *answer = NULL;
+		auto_buf quote = BUF(64);
+
+		MUST(!json_parse(quotes[i].body, strlen(quotes[i].body), &answer).failure);
+		skr_status status = imds_td_quote_parse(answer, &quote);
+		if (status.failure != (quotes[i].bytes ? 0 : 140) || quote.len != quotes[i].bytes)
+			fail_msg("%s: SKR-%d %s", quotes[i].name, status.failure, status_message());
+	}
+}
+
+static void a_quote_of_16_kib_is_the_largest(void **state)
+{
+	(void)state;
+	static const uint8_t zeros[16 * 1024 + 1];
+
+	for (size_t len = 16 * 1024; len <= sizeof(zeros); len++) {
+		auto_json *answer = json_object();
+		auto_buf text = BUF(32 * 1024), quote = BUF(32 * 1024);
+
+		MUST(!base64url_encode(zeros, len, &text).failure);
+		json_set_string(answer, "quote", buf_text(&text));
+		assert_int_equal(imds_td_quote_parse(answer, &quote).failure, len == sizeof(zeros) ? 140 : 0);
+	}
+}
+
+static skr_status td_quote(const struct scene *scenes, size_t count, int64_t deadline_ms, struct buf *quote,
+                           int *ret_requests)
+{
+	struct stage *stage = stage_open(scenes, count, false, deadline_ms);
+	uint8_t report[1024];
+
+	memset(report, 0xff, sizeof(report));
+	stage->config.https_proxy = "127.0.0.1:1"; /* never asked for a service of this machine */
+	skr_status status = imds_td_quote(&stage->azure, report, sizeof(report), quote);
+	const char *request = stage->server->requests[0], *body = strstr(request, "\r\n\r\n");
+	assert_non_null(strstr(request, "POST /acc/tdquote HTTP/1.1\r\n"));
+	assert_non_null(strstr(request, "\r\nMetadata: true\r\n"));
+	assert_non_null(strstr(request, "\r\nContent-Type: application/json\r\n"));
+	assert_non_null(body);
+	assert_true(strncmp(body + 4, "{\"report\":\"______", 17) == 0); /* base64url … */
+	assert_int_equal(strlen(body + 4), 11 + 1366 + 2);               /* … without padding */
+	*ret_requests = stage->server->request_count;
+	stage_close(stage);
+	return status;
+}
+
+static void a_quote_is_asked_for_five_times_a_second_apart(void **state)
+{
+	(void)state;
+	char *bad = json_reply(400, "", "{\"error\":\"the report's MAC is wrong\"}"), *busy = json_reply(503, "", ""),
+	     *fine = json_reply(200, "", "{\"quote\":\"-_8A\"}");
+	struct scene later[] = {{.reply = busy}, {.reply = bad}, {.reply = fine}},
+	             never[] = {{.reply = bad}, {.reply = bad}, {.reply = bad},
+	                        {.reply = bad}, {.reply = bad}, {.reply = fine}};
+	auto_buf quote = BUF(64), none = BUF(64);
+	int requests;
+	int64_t began = monotonic_ms();
+
+	assert_int_equal(td_quote(later, 3, 8000, &quote, &requests).failure, 0); /* V-20 */
+	assert_int_equal(requests, 3);
+	assert_in_range(monotonic_ms() - began, 2000, 3000);
+	assert_memory_equal(quote.data, "\xfb\xff\x00", 3);
+	expect_failure(td_quote(never, 6, 8000, &none, &requests), 140,
+	               "the host's quote service answers 400: the report's MAC is wrong");
+	assert_int_equal(requests, 5);
+	assert_int_equal(none.len, 0);
+	assert_string_equal(status_last()->step, "evidence");
+	expect_failure(td_quote(never, 6, 1500, &none, &requests), 140, "no time is left");
+	assert_int_equal(requests, 2);
+	free(bad);
+	free(busy);
+	free(fine);
+}
+
+static void an_answer_without_quote_is_told_as_such(void **state)
+{
+	(void)state;
+	static const char *const replies[] = {
+	    "HTTP/1.1 200 X\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+	    "HTTP/1.1 200 X\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n{",
+	    "HTTP/1.1 200 X\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\n<>",
+	    "HTTP/1.1 200 X\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n{",
+	};
+	for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++) {
+		auto_buf quote = BUF(64);
+		int requests;
+
+		expect_failure(td_quote(&(struct scene){.reply = replies[i]}, 1, 4000, &quote, &requests), 140, NULL);
+		assert_int_equal(requests, 1);
+		assert_true(strncmp(status_last()->host, "127.0.0.1:", 10) == 0);
+	}
+}
+
+static void an_absent_quote_service_is_told_as_such(void **state)
+{
+	(void)state;
+	struct stage *stage = stage_open(NULL, 0, false, 8000);
+	auto_buf quote = BUF(64);
+	uint8_t report[1024] = {0};
+
+	stage->config.imds = "http://127.0.0.1:1";
+	expect_failure(imds_td_quote(&stage->azure, report, sizeof(report), &quote), 140, "refused");
+	stage_close(stage);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -304,6 +430,11 @@ int main(void)
 	    cmocka_unit_test(local_addresses_are_literal),
 	    cmocka_unit_test(an_app_service_endpoint_gets_its_header),
 	    cmocka_unit_test(certificates_come_from_thim),
+	    cmocka_unit_test(quotes_come_in_either_alphabet),
+	    cmocka_unit_test(a_quote_of_16_kib_is_the_largest),
+	    cmocka_unit_test(a_quote_is_asked_for_five_times_a_second_apart),
+	    cmocka_unit_test(an_answer_without_quote_is_told_as_such),
+	    cmocka_unit_test(an_absent_quote_service_is_told_as_such),
 	};
 	return cmocka_run_group_tests(tests, surroundings_set_up, surroundings_tear_down);
 }

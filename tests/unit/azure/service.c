@@ -205,6 +205,13 @@ static void every_shape_of_error_is_read(void **state)
 	assert_string_equal(e.message, "No such identity");
 	assert_string_equal(e.reqid, "c-1");
 
+	e = parse("{\"error\":\"a sentence\\nof the sidecar\"}{\"token\":\"\"}"); /* the first value counts */
+	assert_string_equal(e.code, "");
+	assert_string_equal(e.message, "a sentence of the sidecar");
+	e = parse("{\"error\":\"invalid_request\"}");
+	assert_string_equal(e.code, "invalid_request");
+	assert_string_equal(e.message, "invalid_request");
+
 	assert_true(parse("\r\n <!DOCTYPE html>").html);
 	assert_string_equal(parse("[1,2]").message, "");
 	assert_string_equal(parse("").message, "");

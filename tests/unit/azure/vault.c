@@ -270,6 +270,77 @@ static void an_answer_without_value_is_no_release(void **state)
 	}
 }
 
+/* ---- the public key ---- */
+
+static skr_status read_key(const struct scene *scenes, size_t count, json **bundle, int *ret_requests)
+{
+	struct stage *stage = stage_open(scenes, count, true, 5000);
+	skr_status status = vault_key(&stage->azure, &stage->key, "acc-tok", bundle);
+
+	*ret_requests = stage->server->request_count;
+	assert_non_null(strstr(stage->server->requests[0], "GET /keys/www?api-version=7.4 HTTP/1.1\r\n"));
+	assert_non_null(strstr(stage->server->requests[0], "\r\nAuthorization: Bearer acc-tok\r\n"));
+	assert_null(strstr(status_message(), "acc-tok")); /* I-05 */
+	stage_close(stage);
+	return status;
+}
+
+static void a_public_key_is_read_by_version_or_the_newest(void **state)
+{
+	(void)state;
+	char *reply = json_reply(200, "", "{\"key\":{\"kty\":\"RSA\"},\"attributes\":{}}");
+	struct scene scenes[] = {{.reply = reply}};
+	struct stage *stage = stage_open(scenes, 1, true, 5000);
+	auto_json *newest = NULL, *version = NULL;
+	int requests;
+
+	assert_int_equal(read_key(scenes, 1, &newest, &requests).failure, 0);
+	assert_string_equal(json_string_or_null(json_get(newest, "key"), "kty"), "RSA");
+	stage->key.version = "0123456789abcdef0123456789abcdef";
+	assert_int_equal(vault_key(&stage->azure, &stage->key, "acc-tok", &version).failure, 0);
+	assert_non_null(strstr(stage->server->requests[0],
+	                       "GET /keys/www/0123456789abcdef0123456789abcdef?api-version=7.4 HTTP/1.1\r\n"));
+	stage_close(stage);
+	free(reply);
+}
+
+static void a_key_that_cannot_be_read_is_refused_as_in_a_release(void **state)
+{
+	(void)state;
+	static const struct {
+		int http;
+		const char *headers, *body;
+		int failure;
+		const char *said;
+	} rows[] = {
+	    {401, "WWW-Authenticate: Bearer authorization=\"https://127.0.0.1:1/T\", resource=\"https://other\"\r\n",
+	     "{}", 330,
+	     "a token for https://vault.azure.net was sent, one from https://127.0.0.1:1/T for https://other"},
+	    {403, "", "{\"error\":{\"code\":\"Forbidden\",\"innererror\":{\"code\":\"ForbiddenByRbac\"}}}", 331,
+	     "permission \"get\""},
+	    {403, "", "{}", 331, "key www, to be read"}, /* there is no release policy in it */
+	    {403, "", "{\"error\":{\"code\":\"Forbidden\",\"innererror\":{\"code\":\"KeyDisabled\"}}}", 333, "key www"},
+	    {404, "", "{\"error\":{\"code\":\"KeyNotFound\",\"message\":\"no\"}}", 334, "key www"},
+	    {429, "Retry-After: 100\r\n", "{}", 337, "key www"},
+	    {503, "Retry-After: 100\r\n", "{}", 338, "key www"},
+	    {200, "", "{}", 336, "key www: no public key"},
+	    {200, "", "{\"key\":7}", 336, "no public key"},
+	    {200, "", "[", 213, "key www"},
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char *reply = json_reply(rows[i].http, rows[i].headers, rows[i].body);
+		auto_json *bundle = NULL;
+		int requests;
+
+		expect_failure(read_key(&(struct scene){.reply = reply}, 1, &bundle, &requests), rows[i].failure,
+		               rows[i].said);
+		assert_string_equal(status_last()->step, "release");
+		assert_null(bundle);
+		assert_int_equal(requests, 1);
+		free(reply);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -285,6 +356,8 @@ int main(void)
 	    cmocka_unit_test(a_key_being_changed_is_asked_for_again),
 	    cmocka_unit_test(throttling_without_advice_waits_a_second_first),
 	    cmocka_unit_test(an_answer_without_value_is_no_release),
+	    cmocka_unit_test(a_public_key_is_read_by_version_or_the_newest),
+	    cmocka_unit_test(a_key_that_cannot_be_read_is_refused_as_in_a_release),
 	};
 	return cmocka_run_group_tests(tests, surroundings_set_up, surroundings_tear_down);
 }

@@ -121,6 +121,26 @@ static void limits_hold_to_the_one(void **state)
 	assert_int_equal(failure_of(buf_text(&many), many.len), 213);
 }
 
+static void of_several_values_the_first_can_be_had(void **state)
+{
+	(void)state;
+	static const char *const texts[] = {"{\"a\":1}", " {\"a\":1}{\"a\":2}", "{\"a\":1}]", "{\"a\":1}\n\xff"};
+	static const char *const refused[] = {"", " ", "]{\"a\":1}", "{\"a\":1,\"a\":1}{}", "{\"a\":1"};
+	int64_t value;
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		auto_json *j = NULL;
+		assert_int_equal(json_parse_first(texts[i], strlen(texts[i]), &j).failure, 0);
+		assert_int_equal(json_integer(j, "a", false, &value).failure, 0);
+		assert_int_equal(value, 1);
+	}
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+		auto_json *j = NULL;
+		assert_int_equal(json_parse_first(refused[i], strlen(refused[i]), &j).failure, 213);
+		assert_null(j);
+	}
+}
+
 static void what_is_built_reads_back(void **state)
 {
 	(void)state;
@@ -156,6 +176,7 @@ int main(void)
 	    cmocka_unit_test(what_services_send_is_read),
 	    cmocka_unit_test(what_is_not_strict_json_is_refused),
 	    cmocka_unit_test(limits_hold_to_the_one),
+	    cmocka_unit_test(of_several_values_the_first_can_be_had),
 	    cmocka_unit_test(what_is_built_reads_back),
 	    cmocka_unit_test(a_member_that_could_not_be_made_fails_the_printing),
 	};
