@@ -35,6 +35,8 @@ start_emulator() {
 	shift
 	mkdir -p "$folder"
 	chmod go-w "$folder"
+	# What DIR/skr-agent, the agent inside the played hardware, loads first; sanitizers want to be that.
+	printf %s "${agent_preload:-}" >"$folder/agent-preload"
 	"$build/src/skr-emulator" --dir "$folder" "$@" >"$folder/emulator.out" 2>"$folder/emulator.err" &
 	emulator_pid=$!
 	until grep -q '^ready' "$folder/emulator.out" 2>/dev/null; do
@@ -48,16 +50,6 @@ start_emulator() {
 	set -a
 	. "$folder/endpoints"
 	set +a
-	# The agent runs inside the played hardware; everything else is untouched.
-	cat >"$folder/skr-agent" <<-END
-		#!/bin/sh
-		SKR_GUEST_SOCKET='$folder/hardware.sock' SKR_GUEST_DEVICES="\$(cat '$folder/devices' 2>/dev/null || echo sev-guest)"
-		SKR_GUEST_FAULT="\$(cat '$folder/device-fault' 2>/dev/null)"
-		UVM_SECURITY_CONTEXT_DIR='$folder/security-context'
-		export SKR_GUEST_SOCKET SKR_GUEST_DEVICES SKR_GUEST_FAULT UVM_SECURITY_CONTEXT_DIR
-		LD_PRELOAD='${agent_preload:+$agent_preload }$build/src/skr-guest-preload.so' exec '$build/src/skr-agent'
-	END
-	chmod 755 "$folder/skr-agent"
 }
 
 stop_emulator() {
@@ -96,16 +88,9 @@ vault() {
 
 base64url() { base64 -w0 | tr '+/' '-_' | tr -d '='; }
 
-# host_data : what the played machine's reports say of its security policy.
-host_data() { base64 -d "$SKR_EMULATOR_DIR/security-context/security-policy-base64" | sha256sum | cut -d' ' -f1; }
-
-# release_policy [HOSTDATA] : a policy that only machines with this host data satisfy; this machine's own without argument.
-release_policy() {
-	printf '{"version":"1.0.0","anyOf":[{"authority":"%s","allOf":[%s,%s,%s]}]}' "$SKR_EMULATOR_ATTESTATION" \
-		'{"claim":"x-ms-attestation-type","equals":"sevsnpvm"}' \
-		'{"claim":"x-ms-compliance-status","equals":"azure-compliant-uvm"}' \
-		"{\"claim\":\"x-ms-sevsnpvm-hostdata\",\"equals\":\"${1:-$(host_data)}\"}"
-}
+# release_policy [VALUE] : a policy that fits the played machine; with VALUE, one for the machine whose host data (containers),
+# launch measurement (confidential VMs) or id (Trusted Launch) that is.
+release_policy() { emulator_curl "$SKR_EMULATOR_CONTROL/machine/policy${1:+?value=$1}"; }
 
 # create_key VAULT NAME KIND [POLICY] : KIND is RSA-HSM:2048, EC-HSM:P-256, oct-HSM:256. Prints nothing; fails with Azure's words.
 create_key() {
@@ -141,8 +126,10 @@ write_configuration() {
 
 write_token() { # TOKEN LINES…
 	echo "[token $1]"
-	echo "attestation = $SKR_EMULATOR_ATTESTATION"
 	shift
+	echo "attestation = $SKR_EMULATOR_ATTESTATION"
+	[ "$SKR_EMULATOR_EVIDENCE" = auto ] || echo "evidence = $SKR_EMULATOR_EVIDENCE"
+	[ "$SKR_EMULATOR_EVIDENCE" != sidecar ] || echo "sidecar = $SKR_EMULATOR_SIDECAR"
 	printf '%s\n' "$@" ''
 }
 
