@@ -193,7 +193,7 @@ static skr_status take(struct event_log_reader *reader, size_t len, const uint8_
 
 static skr_status take_number(struct event_log_reader *reader, size_t bytes, uint32_t *ret)
 {
-	const uint8_t *at;
+	const uint8_t *at = NULL;
 	uint32_t value = 0;
 
 	TRY(take(reader, bytes, &at));
@@ -206,7 +206,7 @@ static skr_status take_number(struct event_log_reader *reader, size_t bytes, uin
 /* The first event has the old form: PCR, type, SHA-1 digest, size; its data says which digests the others have. */
 static skr_status take_head(struct event_log_reader *reader)
 {
-	const uint8_t *skipped;
+	const uint8_t *skipped = NULL;
 	uint32_t pcr, type, size, count;
 
 	TRY(take_number(reader, 4, &pcr));
