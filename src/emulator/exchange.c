@@ -191,6 +191,11 @@ skr_status exchange_json(struct exchange *x, const json **ret)
 	return OK;
 }
 
+char *exchange_body_text(const struct exchange *x)
+{
+	return percent_decode(buf_text(&x->body), x->body.len, false);
+}
+
 char *exchange_form(const struct exchange *x, const char *name)
 {
 	struct pairs form = {0};

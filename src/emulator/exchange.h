@@ -85,6 +85,8 @@ const char *exchange_header(const struct exchange *x,
 /* The body as JSON object, borrowed; SKR-213. An empty body is an empty object. Numbers beyond 2^53 are refused: see
  * x->body. */
 skr_status exchange_json(struct exchange *x, const json **ret) MUST_CHECK;
+/* The whole body, percent-decoded; owned by the caller, NULL: no memory. */
+char *exchange_body_text(const struct exchange *x);
 /* The member of an application/x-www-form-urlencoded body; owned by the caller, NULL: not there. */
 char *exchange_form(const struct exchange *x, const char *name);
 /* "https://HOST:PORT" as the client addressed us, appended. */

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/base64.h"
+#include "emulator/ak_certificate.h"
 #include "emulator/entra.h"
+#include "emulator/intel.h"
 #include "emulator/machine.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
-/* The metadata service of the played machine: identity, THIM, instance; and the identity endpoints of App Service's
- * kind. */
+/*
+ * The metadata service of the played machine: identity, THIM, instance, renewal of the attestation key's certificate,
+ * TD quotes; and the identity endpoints of App Service's kind.
+ */
 
 #define LIFETIME 86400
 
@@ -181,10 +186,126 @@ static skr_status instance_vm_id(struct emulator *e, struct exchange *x)
 	return reply_text(x, 200, "text/plain; charset=utf-8", e->client);
 }
 
+/* ---- TD quotes ---- */
+
+static skr_status report_of_request(struct exchange *x, struct buf *report)
+{
+	const json *body;
+	const char *text;
+	TRY(exchange_json(x, &body));
+	TRY(json_string(body, "report", &text));
+	TRY(base64_decode_any(text, strlen(text), report));
+	if (report->len != TD_REPORT_BYTES)
+		return FAIL(213, "report: %zu bytes, not %d", report->len, TD_REPORT_BYTES);
+	return OK;
+}
+
+/* Stands outside /metadata and asks for no header. */
+static skr_status td_quote(struct emulator *e, struct exchange *x)
+{
+	auto_buf report = BUF(2 * TD_REPORT_BYTES), quote = BUF(TD_QUOTE_ROOM), text = BUF(2 * TD_QUOTE_ROOM);
+	skr_status status = report_of_request(x, &report);
+	if (!status.failure)
+		status = intel_quote(e, report.data, 4, &quote);
+	if (status.failure == 117 || status.failure == 208 || status.failure == 213)
+		return refuse(x, 400, "invalid_request", status_message());
+	TRY(status);
+	TRY(base64url_encode(quote.data, quote.len, &text));
+	json *body = json_object();
+	json_set_string(body, "quote", buf_text(&text));
+	return reply_json(x, 200, body);
+}
+
+/* ---- renewal of the attestation key's certificate ---- */
+
+#define OLD_VERSION "2021-12-01" /* answers with a query's id, and with the certificate when that is asked for */
+#define NEW_VERSION "2023-07-01"
+
+/* True if the request may not be answered; the answer is set then. */
+static bool refused_renewal(const struct emulator *e, struct exchange *x, skr_status *ret)
+{
+	const char *version = exchange_query(x, "api-version"), *vm = exchange_query(x, "vmId");
+
+	if (refused_headers(x, ret))
+		return true;
+	if (!version || (strcmp(version, OLD_VERSION) != 0 && strcmp(version, NEW_VERSION) != 0))
+		*ret = refuse(x, 400, "invalid_request", "api-version is neither " OLD_VERSION " nor " NEW_VERSION);
+	else if (!vm || strcasecmp(vm, e->client) != 0)
+		*ret = refuse(x, 400, "invalid_request", "vmId is not this machine's");
+	else if (!exchange_query(x, "requestId"))
+		*ret = refuse(x, 400, "invalid_request", "requestId is missing");
+	else
+		return false;
+	return true;
+}
+
+/* Where a certificate waits for its query. */
+static void waiting_name(const char *query, char *out, size_t size)
+{
+	snprintf(out, size, "ak-renewed-%s.pem", query);
+}
+
+static skr_status answer_renewal(struct emulator *e, struct exchange *x, const struct buf *certificate)
+{
+	char query[37], name[64];
+
+	emulator_guid(query);
+	if (strcmp(exchange_query(x, "api-version"), OLD_VERSION) == 0) {
+		waiting_name(query, name, sizeof(name));
+		TRY(emulator_write(e, name, certificate->data, certificate->len));
+		return reply_text(x, 200, "text/plain; charset=utf-8", query);
+	}
+	json *body = json_object();
+	json_set_string(body, "AkCertPem", buf_text(certificate));
+	json_set_string(body, "CertQueryId", query);
+	return reply_json(x, 200, body);
+}
+
+static skr_status renew_certificate(struct emulator *e, struct exchange *x)
+{
+	skr_status refused;
+	auto_buf fresh = BUF(64 * 1024);
+	auto_text *pem = exchange_body_text(x);
+
+	if (!pem)
+		return FAIL(14, "a certificate");
+	if (refused_renewal(e, x, &refused))
+		return refused;
+	skr_status status = ak_certificate_renew(e, pem, &fresh);
+	if (status.failure == 1)
+		return refuse(x, 404, "not_found", "this machine's attestation key has no certificate");
+	if (status.failure == 117 || status.failure == 213)
+		return refuse(x, 400, "invalid_request", status_message());
+	TRY(status);
+	return answer_renewal(e, x, &fresh);
+}
+
+static skr_status query_certificate(struct emulator *e, struct exchange *x)
+{
+	const char *query = exchange_query(x, "guid");
+	skr_status refused;
+	char name[64];
+	auto_buf certificate = BUF(64 * 1024);
+
+	if (refused_renewal(e, x, &refused))
+		return refused;
+	if (!query || strlen(query) != 36 || strspn(query, "0123456789abcdef-") != 36)
+		return refuse(x, 400, "invalid_request", "guid is not a query's id");
+	waiting_name(query, name, sizeof(name));
+	skr_status status = emulator_read(e, name, &certificate);
+	if (status.failure == 1)
+		return refuse(x, 404, "not_found", "there is no such query");
+	TRY(status);
+	return reply_text(x, 200, "text/plain; charset=utf-8", buf_text(&certificate));
+}
+
 const struct route imds_routes[] = {
     {SERVICE_METADATA, "GET", "/metadata/identity/oauth2/token", "imds.token", imds_identity},
     {SERVICE_METADATA, "GET", "/msi/token", "imds.token", app_service_identity},
     {SERVICE_METADATA, "GET", "/metadata/THIM/amd/certification", "thim.certification", thim},
+    {SERVICE_METADATA, "POST", "/metadata/THIM/tvm/certificate/renew", "thim.renew", renew_certificate},
+    {SERVICE_METADATA, "GET", "/metadata/THIM/tvm/certificate/query", "thim.query", query_certificate},
+    {SERVICE_METADATA, "POST", "/acc/tdquote", "imds.tdquote", td_quote},
     {SERVICE_METADATA, "GET", "/metadata/instance", "imds.instance", instance},
     {SERVICE_METADATA, "GET", "/metadata/instance/compute/vmId", "imds.instance", instance_vm_id},
     {0},
