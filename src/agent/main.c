@@ -94,6 +94,15 @@ static skr_status tell(const struct agent_message *message, void *with)
 	return frame_send(PEER, &body, *deadline);
 }
 
+static skr_status hear(struct agent_open *ret, void *with)
+{
+	const struct deadline *deadline = with;
+	auto_buf body = BUF(PROTOCOL_REQUEST_LIMIT);
+
+	TRY(frame_receive(PEER, &body, *deadline, NULL, NULL));
+	return agent_open_parse(body.data, body.len, ret);
+}
+
 static skr_status request_receive(struct agent_request *ret_request)
 {
 	auto_buf body = BUF(PROTOCOL_REQUEST_LIMIT);
@@ -137,6 +146,7 @@ static skr_status work(const struct config *config, const struct agent_request *
 	                                        .request = request,
 	                                        .deadline = *deadline,
 	                                        .tell = tell,
+	                                        .hear = hear,
 	                                        .with = deadline});
 }
 

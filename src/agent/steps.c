@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/steps.h"
 
+#include "agent/handover.h"
 #include "azure/attestation.h"
 #include "azure/identity.h"
 #include "azure/vault.h"
+#include "base/base64.h"
+#include "base/log.h"
+#include "base/ossl.h"
 #include "evidence/evidence.h"
 #include "http/http.h"
+#include "jose/jwk.h"
 #include "jose/jws.h"
+#include "jose/keywrap.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -74,8 +80,12 @@ static skr_status evidence_step(struct course *course, char *detail, size_t size
 	struct evidence *evidence = &course->evidence;
 
 	TRY(evidence_collect(&course->azure, course->runtime_data.data, course->runtime_data.len, evidence));
-	snprintf(detail, size, "%s, endorsements from %s%s", evidence->provider, evidence->endorsement_source,
-	         evidence->uvm_endorsement.len ? ", utility VM endorsed" : ", no utility VM endorsement");
+	evidence_describe(evidence, detail, size);
+	if (evidence->form == EVIDENCE_DIRECT_SNP || evidence->form == EVIDENCE_DIRECT_TDX)
+		return FAIL(145,
+		            "evidence = %s: the vault would wrap the key to the vTPM's endorsement key, which may not "
+		            "decrypt such a thing",
+		            course->azure.token->evidence);
 	return OK;
 }
 
@@ -90,25 +100,95 @@ static void duration_text(int64_t seconds, char out[32])
 		snprintf(out, 32, "%lld s", (long long)seconds);
 }
 
-static skr_status attest(struct course *course)
+static skr_status attest_snp(struct course *course, struct buf *ret_token)
 {
-	struct attestation_evidence given = {
+	const struct attestation_evidence given = {
 	    .report = &course->evidence.report,
 	    .chain_pem = &course->evidence.chain_pem,
 	    .uvm_endorsement = &course->evidence.uvm_endorsement,
 	    .runtime_data = &course->runtime_data,
 	};
+
+	return attestation_snp(&course->azure, &given, ret_token);
+}
+
+static skr_status attest_tdx(struct course *course, struct buf *ret_token)
+{
+	const struct attestation_td given = {.quote = &course->evidence.report, .runtime_data = &course->runtime_data};
+
+	return attestation_tdx(&course->azure, &given, ret_token);
+}
+
+static skr_status open_in_tpm(struct course *course, const char *digest, const void *sealed, size_t len,
+                              struct buf *ret)
+{
+	return vtpm_transport_open(course->azure.config->tpm, &course->evidence.vtpm.transport, digest, sealed, len,
+	                           course->azure.deadline, ret);
+}
+
+/* The answer is sealed to the TPM's transport key: who reads it sits on this machine, as it was attested. */
+static skr_status attest_guest(struct course *course, struct buf *ret_token)
+{
+	const struct guest_evidence *given = &course->evidence.vtpm.evidence;
+	uint8_t random[32];
+	auto_buf nonce = BUF(64), inner_key = BUF(GUEST_TRANSPORT);
+	auto_sealed_token sealed = {.ciphertext = {.data = NULL}};
+
+	TRY(random_bytes(random, sizeof(random)));
+	TRY(base64url_encode(random, sizeof(random), &nonce));
+	TRY(guest_attest(&course->azure, given, buf_text(&nonce), &sealed));
+	TRY(open_in_tpm(course, NULL, sealed.inner_key, sizeof(sealed.inner_key), &inner_key));
+	TRY(sealed_token_open(&sealed, inner_key.data, inner_key.len, ret_token));
+	return guest_token_check(&course->azure, given, buf_text(&nonce), buf_text(ret_token), ret_token->len);
+}
+
+static skr_status attest_once(struct course *course)
+{
 	auto_buf token = BUF(JWT_LIMIT);
 
-	TRY(attestation_snp(&course->azure, &given, &token));
+	switch (course->evidence.form) {
+	case EVIDENCE_SNP:
+		TRY(attest_snp(course, &token));
+		break;
+	case EVIDENCE_TDX:
+		TRY(attest_tdx(course, &token));
+		break;
+	case EVIDENCE_GUEST:
+		TRY(attest_guest(course, &token));
+		break;
+	case EVIDENCE_DIRECT_SNP:
+	case EVIDENCE_DIRECT_TDX:
+	case EVIDENCE_NONE:
+		return FAIL(599, "nothing to attest with");
+	}
 	buf_move(&course->attestation, &token);
 	return OK;
+}
+
+/* PCRs that move, or a TPM that restarts, between evidence and answer: once more with new evidence. */
+static skr_status attest(struct course *course)
+{
+	auto_evidence fresh = {.provider = NULL};
+
+	skr_status status = attest_once(course);
+	if (status.failure != 138 && status.failure != 139)
+		return status;
+	log_line(LOG_LEVEL_WARNING, "SKR-%03d %s; collecting the evidence again", status.failure, status_message());
+	TRY(evidence_collect(&course->azure, course->runtime_data.data, course->runtime_data.len, &fresh));
+	evidence_done(&course->evidence);
+	course->evidence = fresh;
+	fresh = (struct evidence){.provider = NULL};
+	return attest_once(course);
 }
 
 static skr_status attestation_step(struct course *course, char *detail, size_t size)
 {
 	char life[32];
 
+	if (course->evidence.form == EVIDENCE_NONE) {
+		snprintf(detail, size, "left to the sidecar");
+		return OK;
+	}
 	TRY(attest(course));
 	const struct buf *token = &course->attestation;
 	duration_text(attestation_expiry(buf_text(token), token->len) - wall_clock(), life);
@@ -223,22 +303,90 @@ static void version_text(const struct buf *jws, char out[48])
 		snprintf(out, 48, "version %.32s", slash + 1);
 }
 
+/* ---- a transport key of the TPM ---- */
+
+static skr_status tell_transport(const struct course *course)
+{
+	auto_agent_message message = {.type = AGENT_TRANSPORT, .size = GUEST_TRANSPORT};
+
+	snprintf(message.kid, sizeof(message.kid), "%s", GUEST_TRANSPORT_ID);
+	return course->errand->tell(&message, course->errand->with);
+}
+
+/* The module verified the JWS: its outer layer is opened by the TPM, and sealed to the module's own transport key. */
+static skr_status open_for_module(struct course *course, size_t index)
+{
+	const struct steps_errand *errand = course->errand;
+	const char *enc = errand->token->enc;
+	auto_agent_open asked = {.index = 0};
+	auto_agent_message answer = {
+	    .type = AGENT_OPENED, .index = (int64_t)index, .wrapped = BUF(PROTOCOL_OPEN_LIMIT)};
+	auto_buf kek = BUF(GUEST_TRANSPORT);
+	auto_pkey *transport = NULL;
+
+	TRY(errand->hear(&asked, errand->with));
+	if (asked.index != (int64_t)index || asked.wrapped.len != GUEST_TRANSPORT)
+		return FAIL(504, "%zu bytes of key %lld to be opened, not %d of key %zu", asked.wrapped.len,
+		            (long long)asked.index, GUEST_TRANSPORT, index);
+	TRY(jwk_public_key(errand->request->transport_key, &transport));
+	TRY(open_in_tpm(course, keywrap_digest(enc), asked.wrapped.data, asked.wrapped.len, &kek));
+	TRY(keywrap_seal_kek(enc, transport, kek.data, kek.len, &answer.wrapped));
+	return errand->tell(&answer, errand->with);
+}
+
+/* ---- the last step ---- */
+
+/* "keys/www -> version 0123…", one after the other. */
+static void note_version(const struct key_config *key, const char *version, char *detail, size_t size)
+{
+	size_t at = strlen(detail);
+
+	snprintf(detail + at, size - at, "%skeys/%s -> %s", at ? ", " : "", key->name, version);
+}
+
+static skr_status release_from_vault(struct course *course, size_t index, char *detail, size_t size)
+{
+	const struct key_config *key = &course->errand->token->keys[index];
+	auto_buf jws = BUF(JWS_LIMIT);
+	char version[48];
+
+	TRY(release_key(course, key, &jws));
+	version_text(&jws, version);
+	TRY(tell_key(course, index, &jws));
+	if (course->evidence.form == EVIDENCE_GUEST)
+		TRY(open_for_module(course, index));
+	note_version(key, version, detail, size);
+	return OK;
+}
+
+static skr_status release_from_sidecar(struct course *course, size_t index, char *detail, size_t size)
+{
+	const struct key_config *key = &course->errand->token->keys[index];
+	auto_agent_message message = {.type = AGENT_HANDED, .index = (int64_t)index};
+	struct access *access = NULL;
+
+	TRY(access_for(course, key, &access));
+	skr_status status = vault_key(&course->azure, key, buf_text(&access->token), &message.bundle);
+	if (status.failure == 330) { /* once, with a fresh token */
+		TRY(access_renew(course, access));
+		status = vault_key(&course->azure, key, buf_text(&access->token), &message.bundle);
+	}
+	TRY(status);
+	TRY(handover_seal(&course->azure, key, course->errand->request->transport_key, &message.wrapped));
+	TRY(course->errand->tell(&message, course->errand->with));
+	note_version(key, "by the sidecar", detail, size);
+	return OK;
+}
+
 static skr_status release_step(struct course *course, char *detail, size_t size)
 {
-	const struct token_config *token = course->errand->token;
-	size_t at = 0;
+	bool sidecar = course->evidence.form == EVIDENCE_NONE;
 
-	for (size_t i = 0; i < token->key_count; i++) {
-		auto_buf jws = BUF(JWS_LIMIT);
-		char version[48];
-
-		TRY(release_key(course, &token->keys[i], &jws));
-		version_text(&jws, version);
-		TRY(tell_key(course, i, &jws));
-		if (at < size)
-			at += (size_t)snprintf(detail + at, size - at, "%skeys/%s -> %s", i ? ", " : "",
-			                       token->keys[i].name, version);
-	}
+	if (course->evidence.form == EVIDENCE_GUEST)
+		TRY(tell_transport(course));
+	for (size_t i = 0; i < course->errand->token->key_count; i++)
+		TRY(sidecar ? release_from_sidecar(course, i, detail, size)
+		            : release_from_vault(course, i, detail, size));
 	return OK;
 }
 
