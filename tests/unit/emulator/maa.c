@@ -444,6 +444,196 @@ static void types_and_versions_that_are_not_served_are_named(void **state)
 	}
 }
 
+/* ---- TDs ---- */
+
+#define ATTEST_TD "/attest/TdxVm?api-version=2025-06-01"
+#define PARAVISOR                                                                                     \
+	"{\"keys\":[{\"kid\":\"HCLAkPub\",\"key_ops\":[\"sign\"]},{\"kid\":\"HCLEkPub\",\"key_ops\":" \
+	"[\"encrypt\"]}],\"vm-configuration\":{\"secure-boot\":true},\"user-data\":\"00\"}"
+
+/* The quote that binds `runtime`, as the metadata service gives it. */
+static void fresh_quote(const char *runtime, unsigned version, struct buf *out)
+{
+	uint8_t report_data[64] = {0}, report[TD_REPORT_BYTES];
+	auto_buf quote = BUF(TD_QUOTE_ROOM);
+	assert_ok(sha256(runtime, strlen(runtime), report_data));
+	assert_ok(intel_td_report(&emulator, report_data, report));
+	assert_ok(intel_quote(&emulator, report, version, &quote));
+	assert_ok(base64url_encode(quote.data, quote.len, out));
+}
+
+/* `data`: the member runtimeData, or "". */
+static void ask_td(struct exchange *x, const char *quote, const char *data)
+{
+	auto_buf body = BUF(MAA_REQUEST_LIMIT);
+	assert_ok(buf_printf(&body, "{\"quote\":\"%s\"%s}", quote, data));
+	call(x, "POST", ATTEST_TD, buf_text(&body));
+}
+
+static void runtime_member(const char *runtime, const char *type, struct buf *out)
+{
+	assert_ok(buf_append_text(out, ",\"runtimeData\":{\"data\":\""));
+	assert_ok(base64url_encode(runtime, strlen(runtime), out));
+	assert_ok(buf_printf(out, "\",\"dataType\":\"%s\"}", type));
+}
+
+static json *claims_of_answer(const struct exchange *x)
+{
+	auto_json *answer = NULL;
+	json *claims = NULL;
+	if (x->status != 200)
+		fail_msg("%d %s", x->status, buf_text(&x->reply));
+	assert_ok(json_parse(x->reply.data, x->reply.len, &answer));
+	assert_ok(maa_token_claims(&emulator, json_string_or_null(answer, "token"), &claims));
+	return claims;
+}
+
+static json *td_claims(const char *runtime, const char *type, unsigned version)
+{
+	auto_exchange x = {0};
+	auto_buf quote = BUF(PEM_LIMIT), data = BUF(PEM_LIMIT);
+	fresh_quote(runtime, version, &quote);
+	runtime_member(runtime, type, &data);
+	ask_td(&x, buf_text(&quote), buf_text(&data));
+	return claims_of_answer(&x);
+}
+
+static void a_paravisors_td_is_a_compliant_confidential_vm(void **state)
+{
+	(void)state;
+	for (unsigned version = 4; version <= 5; version++) {
+		auto_json *claims = td_claims(PARAVISOR, "JSON", version);
+		assert_claim(claims, "x-ms-attestation-type", "tdxvm");
+		assert_claim(claims, "x-ms-compliance-status", "azure-compliant-cvm");
+		assert_claim(claims, "attester_tcb_status", "UpToDate");
+		assert_claim(claims, "x-ms-ver", "1.0");
+		assert_claim(claims, "iss", "https://" INSTANCE);
+		assert_int_equal(json_count(json_get(json_get(claims, "x-ms-runtime"), "keys")), 2);
+		assert_claim(json_get(claims, "x-ms-runtime"), "user-data", "00");
+	}
+}
+
+static void other_tds_are_attested_without_a_compliance_status(void **state)
+{
+	(void)state;
+	auto_json *own = td_claims(RUNTIME, "JSON", 5);
+	assert_null(json_get(own, "x-ms-compliance-status"));
+	assert_non_null(json_get(own, "x-ms-runtime"));
+	auto_json *binary = td_claims("\1\2\3", "Binary", 4);
+	assert_null(json_get(binary, "x-ms-runtime"));
+	assert_ok(change("{\"td_debug\":true}"));
+	auto_json *debug = td_claims(PARAVISOR, "JSON", 4);
+	assert_ok(change("{\"td_debug\":false}"));
+	assert_null(json_get(debug, "x-ms-compliance-status"));
+	assert_claim(debug, "dbgstat", "enabled");
+	assert_true(json_bool(debug, "tdx_td_attributes_debug", false));
+}
+
+/* A client's platform attestation binds nothing. */
+static void empty_runtime_data_makes_no_claim(void **state)
+{
+	static const char *const members[] = {"", ",\"runtimeData\":null",
+	                                      ",\"runtimeData\":{\"data\":\"\",\"dataType\":\"JSON\"}",
+	                                      ",\"runtimeData\":{\"data\":\"\",\"dataType\":\"Binary\"}",
+	                                      ",\"runtimeData\":{\"data\":\"\",\"dataType\":\"\"}"};
+	(void)state;
+	auto_buf quote = BUF(PEM_LIMIT);
+	fresh_quote(PARAVISOR, 4, &quote);
+	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
+		auto_exchange x = {0};
+		ask_td(&x, buf_text(&quote), members[i]);
+		auto_json *claims = claims_of_answer(&x);
+		assert_claim(claims, "x-ms-attestation-type", "tdxvm");
+		assert_null(json_get(claims, "x-ms-runtime"));
+		assert_null(json_get(claims, "x-ms-compliance-status"));
+	}
+}
+
+static void td_evidence_that_does_not_hold_is_refused_in_words(void **state)
+{
+	static const struct {
+		const char *runtime, *type, *words;
+	} rows[] = {{"{\"other\":1}", "JSON", "does not begin with SHA-256 of the runtime data"},
+	            {"{\"other\":1}", "Binary", "does not begin with SHA-256 of the runtime data"},
+	            {"[1]", "JSON", "runtimeData is not a JSON object"},
+	            {PARAVISOR, "Text", "dataType is neither JSON nor Binary"}};
+	(void)state;
+	auto_buf quote = BUF(PEM_LIMIT);
+	fresh_quote(PARAVISOR, 4, &quote);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		auto_exchange x = {0};
+		auto_buf data = BUF(PEM_LIMIT);
+		runtime_member(rows[i].runtime, rows[i].type, &data);
+		ask_td(&x, buf_text(&quote), buf_text(&data));
+		assert_reply(&x, 400, "\"InvalidParameter\"", rows[i].words);
+	}
+	auto_exchange none = {0}, init = {0};
+	ask_td(&none, "AAAA", "");
+	assert_reply(&none, 400, "\"InvalidParameter\"", "the quote's version 0");
+	ask_td(&init, buf_text(&quote), ",\"initTimeData\":{\"data\":\"e30\",\"dataType\":\"JSON\"}");
+	assert_reply(&init, 400, "\"InvalidParameter\"", "initTimeData");
+}
+
+static void a_real_td_is_attested_only_when_told(void **state)
+{
+	(void)state;
+	auto_buf quote = BUF(PEM_LIMIT), text = BUF(PEM_LIMIT), hcl = BUF(PEM_LIMIT), data = BUF(PEM_LIMIT);
+	read_data("cvm/tdx-with-quote/td-quote.bin", &quote);
+	read_data("cvm/tdx-with-quote/hcl-report.bin", &hcl);
+	assert_ok(base64url_encode(quote.data, quote.len, &text));
+	const char *runtime = (const char *)hcl.data + 32 + 1184 + 20;
+	runtime_member(runtime, "JSON", &data);
+
+	auto_exchange refused = {0}, accepted = {0};
+	ask_td(&refused, buf_text(&text), buf_text(&data));
+	assert_reply(&refused, 400, "\"InvalidParameter\"", "was not told to accept it");
+	assert_ok(change("{\"accept_real_intel\":true}"));
+	ask_td(&accepted, buf_text(&text), buf_text(&data));
+	assert_ok(change("{\"accept_real_intel\":false}"));
+	auto_json *claims = claims_of_answer(&accepted);
+	assert_claim(claims, "x-ms-compliance-status", "azure-compliant-cvm");
+	assert_claim(claims, "tdx_tee_tcb_svn", "02010600000000000000000000000000");
+}
+
+/* ---- confidential VMs on AMD, by the report alone ---- */
+
+#define SIGNER_OF_PARAVISOR                                     \
+	"{\"id_key_digest\":\"0356215882a825279a85b300b0b74293" \
+	"1d113bf7e32dde2e50ffde7ec743ca491ecdd7f336dc28a6e0b2bb57af7a44a3\"}"
+#define NO_SIGNER                                               \
+	"{\"id_key_digest\":\"00000000000000000000000000000000" \
+	"0000000000000000000000000000000000000000000000000000000000000000\"}"
+
+static void a_paravisors_report_is_a_compliant_confidential_vm(void **state)
+{
+	(void)state;
+	assert_ok(change(SIGNER_OF_PARAVISOR));
+	auto_json *good = claims_of(&(struct question){.runtime = PARAVISOR, .endorsement = ""});
+	auto_json *other = claims_of(&(struct question){.runtime = RUNTIME, .endorsement = ""});
+	assert_ok(change("{\"debug\":true}"));
+	auto_json *debug = claims_of(&(struct question){.runtime = PARAVISOR, .endorsement = ""});
+	assert_ok(change("{\"debug\":false}"));
+	assert_ok(change(NO_SIGNER));
+	auto_json *unsigned_image = claims_of(&(struct question){.runtime = PARAVISOR, .endorsement = ""});
+
+	assert_claim(good, "x-ms-attestation-type", "sevsnpvm");
+	assert_claim(good, "x-ms-compliance-status", "azure-compliant-cvm");
+	assert_int_equal(json_count(json_get(json_get(good, "x-ms-runtime"), "keys")), 2);
+	assert_null(json_get(other, "x-ms-compliance-status"));
+	assert_null(json_get(debug, "x-ms-compliance-status"));
+	assert_null(json_get(unsigned_image, "x-ms-compliance-status"));
+}
+
+/* What a container's guest may choose does not make it a confidential VM. */
+static void an_endorsed_container_stays_one(void **state)
+{
+	(void)state;
+	assert_ok(change(SIGNER_OF_PARAVISOR));
+	auto_json *claims = claims_of(&(struct question){.runtime = PARAVISOR});
+	assert_ok(change(NO_SIGNER));
+	assert_claim(claims, "x-ms-compliance-status", "azure-compliant-uvm");
+}
+
 /* ---- draft policies ---- */
 
 static void a_draft_policys_token_is_signed_by_nobody(void **state)
@@ -642,6 +832,13 @@ int main(void)
 	    MACHINE_TEST(real_evidence_is_attested_only_when_told),
 	    MACHINE_TEST(bodies_that_are_no_request_are_refused_in_words),
 	    MACHINE_TEST(types_and_versions_that_are_not_served_are_named),
+	    MACHINE_TEST(a_paravisors_td_is_a_compliant_confidential_vm),
+	    MACHINE_TEST(other_tds_are_attested_without_a_compliance_status),
+	    MACHINE_TEST(empty_runtime_data_makes_no_claim),
+	    MACHINE_TEST(td_evidence_that_does_not_hold_is_refused_in_words),
+	    MACHINE_TEST(a_real_td_is_attested_only_when_told),
+	    MACHINE_TEST(a_paravisors_report_is_a_compliant_confidential_vm),
+	    MACHINE_TEST(an_endorsed_container_stays_one),
 	    MACHINE_TEST(a_draft_policys_token_is_signed_by_nobody),
 	    MACHINE_TEST(a_draft_policy_can_refuse),
 	    MACHINE_TEST(a_token_verifies_with_the_published_certificate),
