@@ -4,15 +4,15 @@
  * skr-guest-preload.so in front of libc, and asks a firmware that this program plays at the other end of the socket.
  */
 #include "azure/imds.h"
-#include "base/base64.h"
 #include "base/log.h"
+#include "cvm_vectors.h"
 #include "emulator/guest_protocol.h"
 #include "evidence/endorsement.h"
 #include "evidence/evidence.h"
 #include "evidence/snp.h"
+#include "evidence/td_quote.h"
 #include "evidence/tdx.h"
 #include "evidence/tsm.h"
-#include "played_hardware.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -63,6 +63,17 @@ static void interrupt_every_millisecond(void)
 	setitimer(ITIMER_REAL, &timer, NULL);
 }
 
+static skr_status child_asks_for_a_quote(const struct snp_question *question)
+{
+	auto_snp_answer answer = {0};
+	struct td_quote quote;
+
+	TRY(tdx_from_tsm(question, &answer));
+	TRY(td_quote_parse(answer.report.data, answer.report.len, &quote));
+	printf("quote=%zu table=%zu data=%.6s ", answer.report.len, answer.table.len, (const char *)quote.report_data);
+	return OK;
+}
+
 static skr_status child_asks(const char *interface, int64_t ms)
 {
 	struct snp_question question = {.report_data = "device", .deadline = deadline_in(ms), .want_table = true};
@@ -71,11 +82,8 @@ static skr_status child_asks(const char *interface, int64_t ms)
 
 	if (strcmp(interface, "plain") == 0)
 		question.want_table = false;
-	if (strcmp(interface, "tdx") == 0) {
-		TRY(tdx_from_tsm(&question, &answer));
-		printf("report=%zu table=%zu ", answer.report.len, answer.table.len);
-		return OK; /* a quote, read elsewhere */
-	}
+	if (strcmp(interface, "tdx") == 0)
+		return child_asks_for_a_quote(&question);
 	if (strcmp(interface, "configfs") == 0)
 		TRY(snp_from_tsm(&question, &answer));
 	else if (strcmp(interface, "sev") == 0)
@@ -90,8 +98,9 @@ static skr_status child_asks(const char *interface, int64_t ms)
 
 static skr_status child_collects(const char *provider, const char *endorsements, int64_t ms)
 {
+	static const struct config config = {.tpm = "device:/dev/no-such-tpm"};
 	struct token_config token = {.evidence = provider, .endorsements = endorsements};
-	struct azure azure = {.token = &token, .deadline = deadline_in(ms)};
+	struct azure azure = {.config = &config, .token = &token, .deadline = deadline_in(ms)};
 	auto_evidence evidence = {0};
 	auto_x509s *chain = NULL;
 
@@ -127,6 +136,8 @@ struct firmware {
 	int table_entries;             /* certificates that the host offers */
 	int answered;                  /* reports so far */
 	uint64_t policy;
+	uint8_t quote[GUEST_QUOTE_LIMIT]; /* a TD's, for whatever report data is asked */
+	size_t quote_len;                 /* 0: the host gives an empty one */
 };
 
 static struct firmware *firmware; /* shared with the process that plays it */
@@ -145,6 +156,16 @@ static bool transfer(int fd, void *data, size_t len, bool out)
 	return true;
 }
 
+static void answer_quote(int fd, const struct guest_request *request)
+{
+	struct guest_answer answer = {.magic = GUEST_PROTOCOL_MAGIC, .report_len = (uint32_t)firmware->quote_len};
+
+	firmware->answered++;
+	memcpy(firmware->quote + 568, request->report_data, sizeof(request->report_data));
+	if (transfer(fd, &answer, sizeof(answer), true))
+		transfer(fd, firmware->quote, firmware->quote_len, true);
+}
+
 static void answer_one(int fd)
 {
 	static uint8_t table[GUEST_TABLE_LIMIT];
@@ -154,6 +175,10 @@ static void answer_one(int fd)
 
 	if (!transfer(fd, &request, sizeof(request), false) || request.magic != GUEST_PROTOCOL_MAGIC)
 		return;
+	if (request.kind == GUEST_QUOTE) {
+		answer_quote(fd, &request);
+		return;
+	}
 	struct hardware *hw = firmware->answered++ >= firmware->update_after ? &firmware->after : &firmware->before;
 	hw->plan.policy = firmware->policy;
 	make_report(hw, request.report_data, report);
@@ -566,40 +591,67 @@ static void v11_entries_of_others_stay(void **state)
 	assert_int_equal(rmdir(living), 0);
 }
 
-/* --- The same entry's life for TDs: here its answer is whatever the played firmware gives, it is not read --- */
+/* --- The same entry's life for TDs --- */
 
-static void a_td_quote_comes_from_the_same_configfs(void **state)
+/* A quote that was captured, with our report data in place of its own. */
+static int fresh_td(void **state)
 {
-	(void)state;
+	auto_buf quote = BUF(GUEST_QUOTE_LIMIT);
 
-	ask("tdx", "provider=tdx_guest", "SKR-000", "report=1184 table=0");
-	ask("tdx", "provider=tdx_guest,short-report", "SKR-000", "report=1000 table=0"); /* quotes have no fixed size */
-	ask("tdx", "", "SKR-122", "'sev_guest\?', not tdx_guest");
-	ask("tdx", "provider=tdx_guest2", "SKR-122", "not tdx_guest");
-	ask("tdx", "provider=tdx", "SKR-122", "not tdx_guest");
-	assert_int_equal(firmware->answered, 2); /* another driver is not asked */
+	read_cvm("tdx-with-quote/td-quote.bin", &quote);
+	memcpy(firmware->quote, quote.data, quote.len);
+	memset(firmware->quote + quote.len, 0, sizeof(firmware->quote) - quote.len);
+	firmware->quote_len = quote.len;
+	fresh(state);
+	setenv("SKR_GUEST_DEVICES", "configfs-tdx", 1);
+	return 0;
 }
 
-static void a_td_waits_and_gives_up_as_others_do(void **state)
+static void a_td_gives_a_quote_with_our_data(void **state)
 {
 	(void)state;
 
-	ask("tdx", "provider=tdx_guest,EBUSY:1", "SKR-000", NULL);
-	ask("tdx", "provider=tdx_guest,mkdir-EEXIST:1", "SKR-000", NULL);
-	ask("tdx", "provider=tdx_guest,EINTR:40", "SKR-000", NULL);
-	ask("tdx", "provider=tdx_guest,generation-moved", "SKR-120", "generation went from 0 to");
+	ask("tdx", "", "SKR-000", "quote=5006 table=0 data=device");
+	firmware->quote_len = GUEST_QUOTE_LIMIT;
+	ask("tdx", "", "SKR-000", "quote=16384 table=0 data=device");
+	assert_int_equal(firmware->answered, 2);
+}
+
+static void v10_another_provider_than_tdx_guest_is_refused(void **state)
+{
+	(void)state;
+
+	ask("tdx", "provider=sev_guest", "SKR-122", "'sev_guest\?', not tdx_guest");
+	ask("tdx", "provider=tdx_guest2", "SKR-122", "not tdx_guest");
+	ask("tdx", "provider=tdx", "SKR-122", "not tdx_guest");
+	ask("configfs", "", "SKR-122", "'tdx_guest\?', not sev_guest");
+	assert_int_equal(firmware->answered, 0); /* another driver is not asked */
+}
+
+static void v10_a_td_waits_and_gives_up_as_others_do(void **state)
+{
+	(void)state;
+
+	ask("tdx", "EBUSY:1", "SKR-000", NULL);
+	ask("tdx", "mkdir-EEXIST:1", "SKR-000", NULL);
+	ask("tdx", "EINTR:40", "SKR-000", NULL);
+	ask("tdx", "generation-moved", "SKR-120", "generation went from 0 to");
 	ask("tdx", "EACCES", "SKR-101", "mkdir /sys/kernel/config/tsm/report/skr-");
 	setenv("SKR_GUEST_DEVICES", "none", 1);
 	ask("tdx", "", "SKR-100", "/sys/kernel/config/tsm/report");
 }
 
-static void v20_a_host_without_quotes_is_named(void **state)
+static void v20_a_host_that_gives_no_quote_is_named(void **state)
 {
 	(void)state;
 
-	ask("tdx", "provider=tdx_guest,EIO", "SKR-140", "read outblob");
-	ask("tdx", "provider=tdx_guest,ETIMEDOUT", "SKR-140", "read outblob");
+	ask("tdx", "EIO", "SKR-140", "read outblob");
+	ask("tdx", "ETIMEDOUT", "SKR-140", "read outblob");
 	assert_int_equal(firmware->answered, 0);
+	firmware->quote_len = 0;
+	ask("tdx", "", "SKR-140", "outblob is empty");
+	firmware->quote_len = 1000;
+	ask("tdx", "", "SKR-116", "signature data");
 }
 
 /* --- evidence_collect --- */
@@ -892,9 +944,10 @@ int main(int argc, char **argv)
 	    TEST(v10_a_missing_or_other_provider_is_refused),
 	    TEST(v11_the_entry_of_a_killed_process_is_removed_by_the_next),
 	    TEST(v11_entries_of_others_stay),
-	    TEST(a_td_quote_comes_from_the_same_configfs),
-	    TEST(a_td_waits_and_gives_up_as_others_do),
-	    TEST(v20_a_host_without_quotes_is_named),
+	    cmocka_unit_test_setup(a_td_gives_a_quote_with_our_data, fresh_td),
+	    cmocka_unit_test_setup(v10_another_provider_than_tdx_guest_is_refused, fresh_td),
+	    cmocka_unit_test_setup(v10_a_td_waits_and_gives_up_as_others_do, fresh_td),
+	    cmocka_unit_test_setup(v20_a_host_that_gives_no_quote_is_named, fresh_td),
 	    TEST(the_interfaces_are_tried_in_order),
 	    TEST(an_interface_that_cannot_be_used_gives_way_to_the_next),
 	    TEST(endorsements_come_from_where_they_are),
