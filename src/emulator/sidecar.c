@@ -288,9 +288,10 @@ static bool take_runtime(struct exchange *x, const json **ret_body, struct buf *
 	char words[256];
 
 	*ret = OK;
-	if (exchange_json(x, ret_body).failure)
-		snprintf(words, sizeof(words), "invalid request format: %.200s",
-		         x->body.len ? status_message() : "EOF");
+	if (x->body.len == 0)
+		snprintf(words, sizeof(words), "invalid request format: EOF");
+	else if (exchange_json(x, ret_body).failure)
+		snprintf(words, sizeof(words), "invalid request format: %.200s", status_message());
 	else if (!demand(*ret_body, "runtime_data"))
 		snprintf(words, sizeof(words),
 		         "invalid request format: Key: 'RuntimeData' Error:Field validation for 'RuntimeData' failed "
