@@ -13,12 +13,13 @@
  */
 
 enum { DEPTH_LIMIT = 16, MEMBERS_LIMIT = 512, STRING_LIMIT = 64 * 1024, DIGITS_LIMIT = 16 };
+enum { LARGE_STRING_LIMIT = 1024 * 1024 };
 static const int64_t integer_limit = INT64_C(1) << 53;
 
 struct reader {
 	const uint8_t *text;
 	size_t len, at;
-	size_t members, members_limit;
+	size_t members, members_limit, string_limit;
 	unsigned depth;
 };
 
@@ -108,8 +109,9 @@ static skr_status scan_string(struct reader *r)
 		int c = peek(r);
 		if (c < 0x20)
 			return refuse(r, c < 0 ? "string without end" : "control character in a string");
-		if (r->at - start > STRING_LIMIT)
-			return refuse(r, "string above 64 KiB");
+		if (r->at - start > r->string_limit)
+			return refuse(r,
+			              r->string_limit == STRING_LIMIT ? "string above 64 KiB" : "string above 1 MiB");
 		if (c == '"') {
 			r->at++;
 			return OK;
@@ -281,21 +283,25 @@ static skr_status build(const struct reader *r, json **ret)
 	return OK;
 }
 
+static skr_status parse_whole(struct reader *r, json **ret)
+{
+	skip_blanks(r);
+	TRY(scan_value(r));
+	skip_blanks(r);
+	if (r->at != r->len)
+		return refuse(r, "something after the value");
+	return build(r, ret);
+}
+
 skr_status json_parse_large(const void *text, size_t len, size_t members, json **ret)
 {
-	struct reader r = {.text = text, .len = len, .members_limit = members};
-
-	skip_blanks(&r);
-	TRY(scan_value(&r));
-	skip_blanks(&r);
-	if (r.at != len)
-		return refuse(&r, "something after the value");
-	return build(&r, ret);
+	struct reader r = {.text = text, .len = len, .members_limit = members, .string_limit = LARGE_STRING_LIMIT};
+	return parse_whole(&r, ret);
 }
 
 skr_status json_parse_first(const void *text, size_t len, json **ret)
 {
-	struct reader r = {.text = text, .len = len, .members_limit = MEMBERS_LIMIT};
+	struct reader r = {.text = text, .len = len, .members_limit = MEMBERS_LIMIT, .string_limit = STRING_LIMIT};
 
 	skip_blanks(&r);
 	TRY(scan_value(&r));
@@ -304,7 +310,8 @@ skr_status json_parse_first(const void *text, size_t len, json **ret)
 
 skr_status json_parse(const void *text, size_t len, json **ret)
 {
-	return json_parse_large(text, len, MEMBERS_LIMIT, ret);
+	struct reader r = {.text = text, .len = len, .members_limit = MEMBERS_LIMIT, .string_limit = STRING_LIMIT};
+	return parse_whole(&r, ret);
 }
 
 /* Texts of documents may be keys and tokens. Trees are as deep as the reader lets them be. */

@@ -21,7 +21,7 @@ static inline void json_done(json **j);
 skr_status json_parse(const void *text, size_t len, json **ret) MUST_CHECK;
 /* The same for the first value alone, whatever stands behind it: some services append a second one by mistake. */
 skr_status json_parse_first(const void *text, size_t len, json **ret) MUST_CHECK;
-/* For documents of our own emulator's users: the same rules with room for `members` members. */
+/* For documents of our own emulator's users: the same rules with room for `members` members and strings of 1 MiB. */
 skr_status json_parse_large(const void *text, size_t len, size_t members, json **ret) MUST_CHECK;
 void json_free(json *j); /* wipes every text in it; takes NULL */
 
