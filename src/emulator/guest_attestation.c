@@ -112,8 +112,7 @@ static skr_status snp_claims(const struct guest_request *request, const struct g
 	TRY(report_binds(report->data, request->runtime_bytes.data, request->runtime_bytes.len));
 
 	json_set_string(tee, "x-ms-attestation-type", "sevsnpvm");
-	if (!(report_u64(report->data, REPORT_POLICY) & REPORT_POLICY_DEBUG) &&
-	    report_u32(report->data, REPORT_VMPL) == 0)
+	if (maa_paravisor_report(report->data) && report_u32(report->data, REPORT_VMPL) == 0)
 		json_set_string(tee, "x-ms-compliance-status", "azure-compliant-cvm");
 	return maa_report_claims(report->data, product, tee);
 }
@@ -176,19 +175,19 @@ static skr_status check_quote(const struct guest_request *request, EVP_PKEY *ak)
  */
 static skr_status check_log(const struct guest_request *request, const struct guest_trust *trust, bool *ret_secure)
 {
-	uint8_t replayed[TPM_PCRS][TPM_DIGEST];
+	struct event_log_state boot;
 	if (request->log.len == 0) {
 		*ret_secure = trust->secure_boot_without_log;
 		return OK;
 	}
-	skr_status status = event_log_replay(request->log.data, request->log.len, replayed);
+	skr_status status = event_log_replay(request->log.data, request->log.len, &boot);
 	if (status.failure)
 		return status_prefix(status, "TcgLogs");
 	for (unsigned i = 0; i < TPM_PCRS; i++)
-		if (FIRMWARE_PCRS >> i & 1 && memcmp(replayed[i], request->pcr_values[i], TPM_DIGEST) != 0)
+		if (FIRMWARE_PCRS >> i & 1 && memcmp(boot.pcr[i], request->pcr_values[i], TPM_DIGEST) != 0)
 			return FAIL(117, "TcgLogs does not replay to PCR %u", i);
-	status = event_log_secure_boot(request->log.data, request->log.len, ret_secure);
-	return status.failure ? status_prefix(status, "TcgLogs") : OK;
+	*ret_secure = boot.secure_boot_measured && boot.secure_boot;
+	return OK;
 }
 
 /* ---- the key that answers are sealed to ---- */

@@ -314,6 +314,7 @@ skr_status hardware_attestation_rules(struct emulator *e, struct attestation_rul
 	    .accept_real_amd = m->accept_real_amd,
 	    .accept_real_intel = m->accept_real_intel,
 	    .certs_with_numbers = m->certs_with_numbers,
+	    .secure_boot_without_log = m->secure_boot_without_log,
 	    .token_lifetime = m->token_lifetime,
 	};
 	X509_up_ref(rules.ark);

@@ -27,7 +27,7 @@ struct attestation_rules {
 	X509 *ark;                /* root of the played chips; owned by the caller */
 	uint8_t uvm_roots[2][32]; /* SHA-256 of certificates, as cose_trust wants them */
 	size_t uvm_root_count;
-	bool accept_real_amd, accept_real_intel, certs_with_numbers;
+	bool accept_real_amd, accept_real_intel, certs_with_numbers, secure_boot_without_log;
 	uint32_t token_lifetime;
 };
 #define auto_rules __attribute__((cleanup(attestation_rules_done))) struct attestation_rules

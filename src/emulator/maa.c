@@ -5,6 +5,7 @@
 #include "emulator/authority.h"
 #include "emulator/certificate.h"
 #include "emulator/exchange.h"
+#include "emulator/guest_attestation.h"
 #include "emulator/hardware.h"
 #include "jose/jwk.h"
 #include "jose/jws.h"
@@ -288,18 +289,42 @@ static skr_status evaluate_td(struct emulator *e, struct exchange *x, struct maa
 	return evaluate_request(e, x, MAA_TD_QUOTE, verdict);
 }
 
+static skr_status evaluate_guest(struct emulator *e, struct exchange *x, struct maa_verdict *verdict)
+{
+	auto_rules rules = {0};
+	struct guest_trust trust = {.now = emulator_now(e)};
+	TRY(hardware_attestation_rules(e, &rules));
+	TRY(intel_trust(e, &trust.intel));
+	trust.amd = (struct report_trust){rules.ark, rules.accept_real_amd, trust.now};
+	trust.secure_boot_without_log = rules.secure_boot_without_log;
+	return guest_evaluate(x->body.data, x->body.len, &trust, verdict->claims, &verdict->transport);
+}
+
+static skr_status seal_guest(struct exchange *x, EVP_PKEY *transport, const struct buf *token, struct buf *out)
+{
+	auto_json *envelope = NULL;
+	auto_buf text = BUF(2 * MAA_REQUEST_LIMIT);
+	TRY(guest_seal(transport, buf_text(token), token->len, &envelope));
+	TRY(exchange_mutate(x, "sealed", envelope));
+	TRY(json_print(envelope, &text));
+	return base64url_encode(text.data, text.len, out);
+}
+
 struct attestation_type {
 	const char *name;  /* in any case */
 	const char *since; /* the first api-version that has it */
 	/* Fills a verdict whose claims are an empty object. SKR-116, 117, 213 become a refusal. NULL: not played. */
 	skr_status (*evaluate)(struct emulator *e, struct exchange *x, struct maa_verdict *verdict);
 	/* What stands in the answer in place of the token itself; NULL: the token. */
-	skr_status (*seal)(EVP_PKEY *transport, const char *token, size_t len, struct buf *out);
+	skr_status (*seal)(struct exchange *x, EVP_PKEY *transport, const struct buf *token, struct buf *out);
 };
 static const struct attestation_type attestation_types[] = {
-    {"SevSnpVm", "2018-09-01", evaluate_snp, NULL}, {"TdxVm", "2023-04-01", evaluate_td, NULL},
-    {"AzureGuest", "2018-09-01", NULL, NULL},       {"SgxEnclave", "2018-09-01", NULL, NULL},
-    {"OpenEnclave", "2018-09-01", NULL, NULL},      {"Tpm", "2018-09-01", NULL, NULL},
+    {"SevSnpVm", "2018-09-01", evaluate_snp, NULL},
+    {"TdxVm", "2023-04-01", evaluate_td, NULL},
+    {"AzureGuest", "2020-10-01", evaluate_guest, seal_guest},
+    {"SgxEnclave", "2018-09-01", NULL, NULL},
+    {"OpenEnclave", "2018-09-01", NULL, NULL},
+    {"Tpm", "2018-09-01", NULL, NULL},
 };
 
 /* NULL: there is no such type. */
@@ -315,7 +340,7 @@ static skr_status attest(struct emulator *e, struct exchange *x, const struct at
 {
 	auto_maa_verdict verdict = {.claims = json_object()};
 	auto_json *answer = json_object();
-	auto_buf token = BUF(MAA_REQUEST_LIMIT), sealed = BUF(2 * MAA_REQUEST_LIMIT);
+	auto_buf token = BUF(MAA_REQUEST_LIMIT), sealed = BUF(4 * MAA_REQUEST_LIMIT);
 	TRY(type->evaluate(e, x, &verdict));
 	if (verdict.draft_policy.len)
 		TRY(check_draft(buf_text(&verdict.draft_policy)));
@@ -327,7 +352,7 @@ static skr_status attest(struct emulator *e, struct exchange *x, const struct at
 	else
 		TRY(signed_token(e, x, verdict.claims, &token));
 	if (type->seal)
-		TRY(type->seal(verdict.transport, buf_text(&token), token.len, &sealed));
+		TRY(type->seal(x, verdict.transport, &token, &sealed));
 	json_set_string(answer, "token", buf_text(type->seal ? &sealed : &token));
 	*ret = TAKE(answer);
 	return OK;

@@ -45,6 +45,11 @@ skr_status maa_evaluate_td(struct emulator *e, const struct maa_request *request
 
 /* What a verified SNP report says, as x-ms-sevsnpvm-… claims. */
 skr_status maa_report_claims(const uint8_t *report, enum product product, json *claims) MUST_CHECK;
+/*
+ * Whether it may be a paravisor's: not debuggable, and the image is signed, so that the report has the digest of the
+ * signer's key; a utility VM's has none.
+ */
+bool maa_paravisor_report(const uint8_t *report);
 
 /* What evidence came to: the claims that it makes, and what of the request the token repeats or goes by. */
 struct maa_verdict {

@@ -150,14 +150,17 @@ static skr_status bind_init_time(const struct maa_request *request, json *claims
 	return OK;
 }
 
-/* A paravisor's image is signed, so its report has the digest of the signer's key; a utility VM's has none. */
-static void evaluate_paravisor(const struct maa_request *request, json *claims)
+bool maa_paravisor_report(const uint8_t *report)
 {
 	static const uint8_t none[48];
-	const uint8_t *report = request->report.data;
+	return memcmp(report + REPORT_ID_KEY_DIGEST, none, sizeof(none)) != 0 &&
+	       !(report_u64(report, REPORT_POLICY) & REPORT_POLICY_DEBUG);
+}
+
+static void evaluate_paravisor(const struct maa_request *request, json *claims)
+{
 	if (request->endorsement.len == 0 && is_of_paravisor(request->runtime.object) &&
-	    memcmp(report + REPORT_ID_KEY_DIGEST, none, sizeof(none)) != 0 &&
-	    !(report_u64(report, REPORT_POLICY) & REPORT_POLICY_DEBUG))
+	    maa_paravisor_report(request->report.data))
 		json_set_string(claims, "x-ms-compliance-status", "azure-compliant-cvm");
 }
 

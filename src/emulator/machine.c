@@ -74,6 +74,7 @@ static const struct setting settings[] = {
     SETTING(accept_real_amd, SET_BOOL),
     SETTING(accept_real_intel, SET_BOOL),
     SETTING(certs_with_numbers, SET_BOOL),
+    SETTING(secure_boot_without_log, SET_BOOL),
     SETTING(token_lifetime, SET_NUMBER),
     SETTING(family_id, SET_HEX),
     SETTING(image_id, SET_HEX),

@@ -39,6 +39,7 @@ const char *machine_kind_names(void);
  *   td_attributes, td_xfam 16 hex digits, bytes as the report has them; td_tee_tcb_svn, 32; td_mrtd, td_mrseam,
  *                         td_mrsignerseam, td_mrconfigid, td_mrowner, td_mrownerconfig, td_rtmr0 to td_rtmr3, 96
  *   accept_real_intel     true: attestation also accepts quotes under Intel's own SGX root
+ *   secure_boot_without_log true: attestation believes that secure boot was on when a vTPM's guest sends no boot log
  *   token_lifetime        of attestation tokens, seconds; 28800
  *   certs_with_numbers    true: /certs gives n and e beside x5c; false, as on Azure: x5c alone
  */
@@ -57,7 +58,7 @@ struct machine {
 	struct tcb tcb, thim_tcb, context_tcb;
 	bool thim_differs, context_differs;
 	bool debug, migration, smt, mask_chip_id, certificate_table;
-	bool accept_real_amd, accept_real_intel, certs_with_numbers;
+	bool accept_real_amd, accept_real_intel, certs_with_numbers, secure_boot_without_log;
 	struct td td;
 	uint8_t family_id[16], image_id[16], measurement[48], endorsed_measurement[48], id_key_digest[48],
 	    host_data[32];
