@@ -304,6 +304,19 @@ static void trusted_launch_has_no_isolation_claims_and_its_own_machine_id(void *
 	assert_int_equal(strlen(json_string_or_null(claims, "x-ms-azurevm-vmid")), 36);
 }
 
+static void version_1_knows_no_isolation(void **state)
+{
+	(void)state;
+	auto_json *vector = read_json(VECTORS "trusted-launch-ok.json");
+	json *info = member(vector, "attestationInfo");
+	json_remove(info, "IsolationInfo");
+	assert_guest_refused(info, &vector_trust, "IsolationInfo is missing");
+	json_set_string(info, "AttestationProtocolVersion", "1.0");
+	auto_json *claims = guest_claims(info, &vector_trust);
+	assert_text(claims, "x-ms-azurevm-attestation-protocol-ver", "1.0");
+	assert_null(json_get(claims, "x-ms-isolation-tee"));
+}
+
 static void trusted_launch_needs_an_authority_that_is_trusted(void **state)
 {
 	(void)state;
@@ -1330,6 +1343,7 @@ int main(void)
 	    T(nested_runtime_claims_hash_to_the_report_data_in_captured_tokens_and_ours),
 	    T(the_two_runtime_claims_are_told_apart),
 	    T(trusted_launch_has_no_isolation_claims_and_its_own_machine_id),
+	    T(version_1_knows_no_isolation),
 	    T(trusted_launch_needs_an_authority_that_is_trusted),
 	    T(a_real_machines_tpm_is_read_and_verified),
 	    T(what_a_tpm_wrote_is_refused_when_cut_or_longer),
