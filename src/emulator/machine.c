@@ -15,7 +15,7 @@ static const struct machine_traits kinds[] = {
 	[MACHINE_CVM_SNP]        = {"cvm-snp",        "tpm,event-log", "auto",           "Standard_DC4as_v5",    .tpm = true},
 	[MACHINE_CVM_TDX]        = {"cvm-tdx",        "tpm,event-log", "auto",           "Standard_DC4es_v5",    .tpm = true},
 	[MACHINE_TRUSTED_LAUNCH] = {"trusted-launch", "tpm,event-log", "trusted-launch", "Standard_D4s_v5",      .tpm = true},
-	[MACHINE_TDX]            = {"tdx",            "configfs-tdx",  "auto",           "Standard_DC4es_v6"},
+	[MACHINE_TDX]            = {"tdx",            "configfs-tdx",  "auto",           "Standard_DC4es_v6",    .tpm = false},
 	[MACHINE_SIDECAR]        = {"sidecar",        "none",          "sidecar",        "Standard_DC4as_cc_v5", .container = true},
 };
 /* clang-format on */
