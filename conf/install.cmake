@@ -5,6 +5,7 @@
 
 set(SKR_SYSTEMD_DIR lib/systemd/system CACHE STRING "where systemd looks for units")
 set(SKR_SYSUSERS_DIR lib/sysusers.d CACHE STRING "where systemd looks for groups to make")
+set(SKR_TMPFILES_DIR lib/tmpfiles.d CACHE STRING "where systemd looks for folders to make")
 set(SKR_CONF_DIR /etc CACHE STRING "where the configuration is installed; programs read /etc unless they are told otherwise")
 
 get_filename_component(skr_module_dir ${SKR_PKCS11_DIR} ABSOLUTE BASE_DIR ${CMAKE_INSTALL_PREFIX})
@@ -34,6 +35,7 @@ install(FILES include/skr_pkcs11.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES ${PROJECT_BINARY_DIR}/conf/skr-pkcs11.module DESTINATION ${SKR_P11KIT_DIR})
 install(FILES conf/skr-agent.socket ${PROJECT_BINARY_DIR}/conf/skr-agent@.service DESTINATION ${SKR_SYSTEMD_DIR})
 install(FILES conf/sysusers.conf DESTINATION ${SKR_SYSUSERS_DIR} RENAME skr-pkcs11.conf)
+install(FILES conf/tmpfiles.conf DESTINATION ${SKR_TMPFILES_DIR} RENAME skr-pkcs11.conf)
 
 # A configuration that is there already is never touched. The one installed has every line commented out: no tokens.
 install(CODE "

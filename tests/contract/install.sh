@@ -51,6 +51,7 @@ expect "$(placed "$(cached SKR_P11KIT_DIR)")/skr-pkcs11.module" 644
 expect "$(placed "$(cached SKR_SYSTEMD_DIR)")/skr-agent.socket" 644
 expect "$(placed "$(cached SKR_SYSTEMD_DIR)")/skr-agent@.service" 644
 expect "$(placed "$(cached SKR_SYSUSERS_DIR)")/skr-pkcs11.conf" 644
+expect "$(placed "$(cached SKR_TMPFILES_DIR)")/skr-pkcs11.conf" 644
 expect "$stage$(cached SKR_CONF_DIR)/skr-pkcs11.conf" 644
 man=$(placed "$(cached CMAKE_INSTALL_MANDIR)")
 [ "$(cached CMAKE_INSTALL_MANDIR)" ] || man=$(placed share/man)
