@@ -285,14 +285,12 @@ static skr_status verify_binding(const struct parts *parts)
 
 /* --- The PCK's certificates --- */
 
+/* The text may come with its terminator, which is no PEM and skipped. */
 static skr_status read_chain(const struct parts *parts, STACK_OF(X509) **ret)
 {
-	size_t len = parts->pck_chain_len;
 	auto_x509s *chain = NULL;
 
-	while (len > 0 && parts->pck_chain[len - 1] == 0) /* the text may come with its terminator */
-		len--;
-	if (certificates_from_pem(parts->pck_chain, len, &chain).failure)
+	if (certificates_from_pem(parts->pck_chain, parts->pck_chain_len, &chain).failure)
 		return FAIL(117, "the quote's PCK certificates: %s", status_message());
 	if (sk_X509_num(chain) != CHAIN)
 		return FAIL(117, "the quote has %d PCK certificates instead of %d", sk_X509_num(chain), CHAIN);
