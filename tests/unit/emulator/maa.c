@@ -630,8 +630,11 @@ static void an_endorsed_container_stays_one(void **state)
 	(void)state;
 	assert_ok(change(SIGNER_OF_PARAVISOR));
 	auto_json *claims = claims_of(&(struct question){.runtime = PARAVISOR});
+	assert_ok(change("{\"feed\":\"Another\"}"));
+	auto_json *another = claims_of(&(struct question){.runtime = PARAVISOR});
 	assert_ok(change(NO_SIGNER));
 	assert_claim(claims, "x-ms-compliance-status", "azure-compliant-uvm");
+	assert_null(json_get(another, "x-ms-compliance-status"));
 }
 
 /* ---- draft policies ---- */

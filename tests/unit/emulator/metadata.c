@@ -234,7 +234,7 @@ static void queries_that_nobody_made_are_refused(void **state)
 		int status;
 	} rows[] = {{"", 400},
 	            {"&guid=1", 400},
-	            {"&guid=../../../../../../../../../etc/passwd", 400},
+	            {"&guid=././././././././././././././././../x", 400}, /* as long as an id */
 	            {"&guid=aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa", 404}};
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
