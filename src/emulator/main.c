@@ -11,6 +11,7 @@
 #include "emulator/intel.h"
 #include "emulator/server.h"
 #include "emulator/vault.h"
+#include "emulator/vtpm.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -139,11 +140,25 @@ static void *make_entra_keys(void *emulator)
 	return NULL;
 }
 
+/* Of the TPM's emulator, which is a program of its own. */
+static skr_status open_vtpm(struct emulator *e)
+{
+	char path[PATH_MAX];
+
+	if (!machine_traits(e->kind)->tpm)
+		return OK;
+	if (!program_find("swtpm", path, sizeof(path)))
+		return FAIL(130, "a machine of kind %s has a vTPM, and for that swtpm is needed: apt-get install swtpm",
+		            machine_traits(e->kind)->name);
+	return vtpm_open(e);
+}
+
 static skr_status open_machine(struct emulator *e)
 {
 	TRY(authority_open(e));
 	TRY(hardware_open(e));
 	TRY(intel_open(e));
+	TRY(open_vtpm(e));
 	return maa_open(e);
 }
 
@@ -178,6 +193,7 @@ static void close_parts(struct emulator *e)
 	vaults_close(e);
 	entra_close(e);
 	maa_close(e);
+	vtpm_close(e);
 	intel_close(e);
 	hardware_close(e);
 	authority_close(e);

@@ -1,0 +1,18 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# A confidential VM on Intel TDX: evidence by the vTPM, the quote from the host.
+export SKR_TEST_MACHINE=cvm-tdx
+. "$(dirname "$0")/../support/interop.sh"
+need swtpm
+. "$SKR_TOP/tests/support/machine.sh"
+
+doctor_says 'evidence .* azure-cvm \(Intel TDX\), endorsements from quote, [0-9]+ TPM commands$'
+signs_with_released_keys
+refuses_another_machines_key 'x-ms-isolation-tee.tdx_mrtd'
+refuses_policy paravisor "$(policy_of x-ms-attestation-type=tdxvm x-ms-compliance-status=azure-compliant-cvm)" \
+	'x-ms-compliance-status'
+refuses_policy snp "$(policy_of x-ms-isolation-tee.x-ms-attestation-type=sevsnpvm)" 'x-ms-isolation-tee.x-ms-attestation-type'
+refuses_evidence trusted-launch 134 "a confidential VM is not taken for a Trusted Launch VM"
+refuses_evidence azure-cvm-direct 145 "the paravisor's quote alone does not release keys"
+refuses_evidence tdx 100 "there is no configfs-tsm of a TD"
+summary "machine: confidential VM, TDX" "swtpm $(version_of swtpm)" "p11tool, pkcs11-tool sign; other machines', paravisor's and SNP policies, other evidence refused"
