@@ -7,6 +7,7 @@
 #include "emulator/exchange.h"
 #include "emulator/guest_attestation.h"
 #include "emulator/hardware.h"
+#include "emulator/vtpm.h"
 #include "jose/jwk.h"
 #include "jose/jws.h"
 
@@ -295,6 +296,7 @@ static skr_status evaluate_guest(struct emulator *e, struct exchange *x, struct 
 	struct guest_trust trust = {.now = emulator_now(e)};
 	TRY(hardware_attestation_rules(e, &rules));
 	TRY(intel_trust(e, &trust.intel));
+	TRY(vtpm_authority(e, &trust.vtpm_authority));
 	trust.amd = (struct report_trust){rules.ark, rules.accept_real_amd, trust.now};
 	trust.secure_boot_without_log = rules.secure_boot_without_log;
 	return guest_evaluate(x->body.data, x->body.len, &trust, verdict->claims, &verdict->transport);
