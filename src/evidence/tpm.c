@@ -33,7 +33,7 @@ struct tpm {
 	struct deadline deadline;
 	unsigned commands;
 	uint8_t command[TPM_MESSAGE_LIMIT]; /* kept, to be sent again */
-	size_t command_len;
+	size_t command_len, reply_len;
 	skr_status failed; /* why the last command has no reply; its words are in the thread's record */
 	bool silent;       /* a reply is still to come: nothing can be sent */
 	uint32_t held[HELD_MOST];
@@ -44,7 +44,7 @@ static uint32_t number_at(const uint8_t *at)
 	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
 }
 
-/* --- What the connection has made in the TPM, as seen in the replies: known even if tpm2-tss rejects them. --- */
+/* --- What the connection has made in the TPM, as seen in the replies: known even if they are not taken. --- */
 
 static void hold(struct tpm *tpm, uint32_t handle)
 {
@@ -63,21 +63,22 @@ static void let_go(struct tpm *tpm, uint32_t handle)
 			tpm->held[i] = 0;
 }
 
-static void note_handle(struct tpm *tpm, const uint8_t *reply, size_t len)
+static bool makes_handle(uint32_t command)
 {
-	switch (number_at(tpm->command + 6)) {
-	case TPM2_CC_CreatePrimary:
-	case TPM2_CC_ContextLoad:
-	case TPM2_CC_StartAuthSession:
-		if (len >= TPM_MESSAGE_HEADER + 4)
-			hold(tpm, number_at(reply + TPM_MESSAGE_HEADER));
-		break;
-	case TPM2_CC_FlushContext:
+	return command == TPM2_CC_CreatePrimary || command == TPM2_CC_ContextLoad ||
+	       command == TPM2_CC_StartAuthSession;
+}
+
+static void note_handle(struct tpm *tpm, const uint8_t *reply)
+{
+	uint32_t command = number_at(tpm->command + 6);
+
+	if (number_at(reply + 6) != TPM2_RC_SUCCESS)
+		return;
+	if (makes_handle(command))
+		hold(tpm, number_at(reply + TPM_MESSAGE_HEADER));
+	else if (command == TPM2_CC_FlushContext)
 		let_go(tpm, number_at(tpm->command + TPM_MESSAGE_HEADER));
-		break;
-	default:
-		break;
-	}
 }
 
 /* --- The transport that tpm2-tss is given: counts, repeats, and holds the deadline --- */
@@ -168,6 +169,9 @@ static TSS2_RC transmit(TSS2_TCTI_CONTEXT *tcti, size_t size, const uint8_t *com
 	return TSS2_RC_SUCCESS;
 }
 
+/* What tpm2-tss is given where there is none, TPM_RC_FAILURE: after an error here it would take no further command. */
+static const uint8_t no_reply[TPM_MESSAGE_HEADER] = {0x80, 0x01, 0, 0, 0, TPM_MESSAGE_HEADER, 0, 0, 0x01, 0x01};
+
 static TSS2_RC receive(TSS2_TCTI_CONTEXT *tcti, size_t *size, uint8_t *reply, int32_t timeout)
 {
 	struct tpm *tpm = (struct tpm *)tcti;
@@ -177,11 +181,17 @@ static TSS2_RC receive(TSS2_TCTI_CONTEXT *tcti, size_t *size, uint8_t *reply, in
 		*size = TPM_MESSAGE_LIMIT;
 		return reply ? TSS2_TCTI_RC_INSUFFICIENT_BUFFER : TSS2_RC_SUCCESS;
 	}
+	memset(reply, 0, TPM_MESSAGE_HEADER + sizeof(uint32_t));
 	tpm->failed = exchange_patiently(tpm, reply, size);
-	if (tpm->failed.failure)
-		return TSS2_TCTI_RC_IO_ERROR;
-	if (number_at(reply + 6) == TPM2_RC_SUCCESS)
-		note_handle(tpm, reply, *size);
+	if (tpm->failed.failure == 137)
+		tpm->silent = false; /* it did come, such as it is */
+	if (!tpm->silent)
+		note_handle(tpm, reply);
+	tpm->reply_len = *size;
+	if (tpm->failed.failure) {
+		memcpy(reply, no_reply, sizeof(no_reply));
+		*size = sizeof(no_reply);
+	}
 	return TSS2_RC_SUCCESS;
 }
 
@@ -238,6 +248,28 @@ static skr_status finished(struct tpm *tpm, const char *command, TSS2_RC rc)
 #define CALL(tpm, name, ...) \
 	((tpm)->failed = OK, finished((tpm), "TPM2_" #name, Tss2_Sys_##name((tpm)->sys, __VA_ARGS__)))
 #define RAW(tpm, name, ...) ((tpm)->failed = OK, Tss2_Sys_##name((tpm)->sys, __VA_ARGS__))
+
+#define SIZE_2B(sized)      (sizeof(UINT16) + (sized).size) /* of any TPM2B as it is sent */
+
+/*
+ * tpm2-tss does not look whether the reply ends where its last field does: `parameters` is what those that were
+ * understood take, `auths` the sessions' part (NULL: none).
+ */
+static skr_status consumed(struct tpm *tpm, const char *command, size_t parameters,
+                           const TSS2L_SYS_AUTH_RESPONSE *auths)
+{
+	size_t len = TPM_MESSAGE_HEADER + parameters;
+
+	if (makes_handle(number_at(tpm->command + 6)))
+		len += sizeof(TPM2_HANDLE);
+	if (auths)
+		len += sizeof(UINT32);
+	for (int i = 0; auths && i < auths->count; i++)
+		len += sizeof(TPMA_SESSION) + SIZE_2B(auths->auths[i].nonce) + SIZE_2B(auths->auths[i].hmac);
+	if (len != tpm->reply_len)
+		return FAIL(137, "%s: the reply has %zu bytes, %zu are understood", command, tpm->reply_len, len);
+	return OK;
+}
 
 /* --- Opening and closing --- */
 
@@ -335,6 +367,7 @@ skr_status tpm_nv_size(struct tpm *tpm, const struct tpm_nv *nv, size_t *ret)
 		return OK;
 	}
 	TRY(finished(tpm, "TPM2_NV_ReadPublic", rc));
+	TRY(consumed(tpm, "TPM2_NV_ReadPublic", SIZE_2B(public) + SIZE_2B(name), NULL));
 	if (public.nvPublic.nvIndex != nv->index)
 		return FAIL(137, "TPM2_NV_ReadPublic: %s: the answer is about index 0x%08" PRIx32, nv->name,
 		            public.nvPublic.nvIndex);
@@ -353,6 +386,7 @@ static skr_status read_piece(struct tpm *tpm, const struct tpm_nv *nv, size_t of
 		return FAIL(nv->absent, "%s, NV index 0x%08" PRIx32 ": %s (0x%03x)", nv->name, nv->index,
 		            Tss2_RC_Decode(rc), rc);
 	TRY(finished(tpm, "TPM2_NV_Read", rc));
+	TRY(consumed(tpm, "TPM2_NV_Read", SIZE_2B(piece), &reply));
 	if (piece.size != len)
 		return FAIL(137, "TPM2_NV_Read: %s: %u bytes came of the %zu asked for at offset %zu", nv->name,
 		            piece.size, len, offset);
@@ -370,9 +404,12 @@ skr_status tpm_nv_read(struct tpm *tpm, const struct tpm_nv *nv, size_t offset, 
 }
 
 /* What the TPM itself refuses, an administrator has to look at. */
-static skr_status changed(struct tpm *tpm, const struct tpm_nv *nv, const char *command, TSS2_RC rc)
+static skr_status changed(struct tpm *tpm, const struct tpm_nv *nv, const char *command, TSS2_RC rc,
+                          const TSS2L_SYS_AUTH_RESPONSE *auths)
 {
-	if (!rc || tpm->failed.failure || !is_of_tpm(rc) || rc == TPM2_RC_LOCKOUT)
+	if (!rc)
+		return consumed(tpm, command, 0, auths);
+	if (tpm->failed.failure || !is_of_tpm(rc) || rc == TPM2_RC_LOCKOUT)
 		return finished(tpm, command, rc);
 	return FAIL(nv->absent, "%s of %s, NV index 0x%08" PRIx32 ": %s (0x%03x)", command, nv->name, nv->index,
 	            Tss2_RC_Decode(rc), rc);
@@ -390,7 +427,7 @@ skr_status tpm_nv_define(struct tpm *tpm, const struct tpm_nv *nv, size_t size)
 	TSS2L_SYS_AUTH_RESPONSE reply;
 
 	return changed(tpm, nv, "TPM2_NV_DefineSpace",
-	               RAW(tpm, NV_DefineSpace, TPM2_RH_OWNER, &password, &none, &public, &reply));
+	               RAW(tpm, NV_DefineSpace, TPM2_RH_OWNER, &password, &none, &public, &reply), &reply);
 }
 
 skr_status tpm_nv_undefine(struct tpm *tpm, const struct tpm_nv *nv)
@@ -398,7 +435,7 @@ skr_status tpm_nv_undefine(struct tpm *tpm, const struct tpm_nv *nv)
 	TSS2L_SYS_AUTH_RESPONSE reply;
 
 	return changed(tpm, nv, "TPM2_NV_UndefineSpace",
-	               RAW(tpm, NV_UndefineSpace, TPM2_RH_OWNER, nv->index, &password, &reply));
+	               RAW(tpm, NV_UndefineSpace, TPM2_RH_OWNER, nv->index, &password, &reply), &reply);
 }
 
 skr_status tpm_nv_write(struct tpm *tpm, const struct tpm_nv *nv, const void *data, size_t len)
@@ -410,7 +447,7 @@ skr_status tpm_nv_write(struct tpm *tpm, const struct tpm_nv *nv, const void *da
 		return FAIL(599, "%s: %zu bytes at once", nv->name, len);
 	memcpy(piece.buffer, data, len);
 	return changed(tpm, nv, "TPM2_NV_Write",
-	               RAW(tpm, NV_Write, TPM2_RH_OWNER, nv->index, &password, &piece, 0, &reply));
+	               RAW(tpm, NV_Write, TPM2_RH_OWNER, nv->index, &password, &piece, 0, &reply), &reply);
 }
 
 /* --- Objects --- */
@@ -451,6 +488,7 @@ skr_status tpm_read_public(struct tpm *tpm, uint32_t handle, struct buf *out)
 		return FAIL(134, "the TPM has no key at handle 0x%08" PRIx32 ": it is not the vTPM of an Azure machine",
 		            handle);
 	TRY(finished(tpm, "TPM2_ReadPublic", rc));
+	TRY(consumed(tpm, "TPM2_ReadPublic", SIZE_2B(public) + SIZE_2B(name) + SIZE_2B(qualified_name), NULL));
 	return take_public(&public, &name, out);
 }
 
@@ -458,6 +496,9 @@ static const TPML_PCR_SELECTION attested_pcrs = {
     .count = 1,
     .pcrSelections = {{.hash = TPM2_ALG_SHA256, .sizeofSelect = 3, .pcrSelect = {TPM_GUEST_PCRS}}},
 };
+
+/* Counter of updates; selection of one bank; as many digests. */
+#define PCR_READ_SIZE (4 + (4 + 2 + 1 + 3) + (4 + GUEST_PCRS * (2 + 32)))
 
 skr_status tpm_read_pcrs(struct tpm *tpm, uint8_t ret[GUEST_PCRS][32])
 {
@@ -467,12 +508,14 @@ skr_status tpm_read_pcrs(struct tpm *tpm, uint8_t ret[GUEST_PCRS][32])
 
 	TRY(CALL(tpm, PCR_Read, NULL, &attested_pcrs, &updates, &given, &values, NULL));
 	if (given.count != 1 || given.pcrSelections[0].hash != TPM2_ALG_SHA256 ||
+	    given.pcrSelections[0].sizeofSelect != attested_pcrs.pcrSelections[0].sizeofSelect ||
 	    given.pcrSelections[0].pcrSelect[0] != TPM_GUEST_PCRS || values.count != GUEST_PCRS)
 		return FAIL(137, "TPM2_PCR_Read: %" PRIu32 " values came, not the %d of the SHA-256 bank asked for",
 		            values.count, GUEST_PCRS);
 	for (int i = 0; i < GUEST_PCRS; i++)
 		if (values.digests[i].size != sizeof(ret[i]))
 			return FAIL(137, "TPM2_PCR_Read: PCR %d has %u bytes", i, values.digests[i].size);
+	TRY(consumed(tpm, "TPM2_PCR_Read", PCR_READ_SIZE, NULL));
 	for (int i = 0; i < GUEST_PCRS; i++)
 		memcpy(ret[i], values.digests[i].buffer, sizeof(ret[i]));
 	return OK;
@@ -498,6 +541,10 @@ skr_status tpm_create_primary(struct tpm *tpm, const struct buf *template, uint3
 	asked.size = 0; /* tpm2-tss fills it in, and insists */
 	TRY(CALL(tpm, CreatePrimary, TPM2_RH_NULL, &password, &no_password, &asked, &nothing, &no_pcrs, &handle,
 	         &public, &creation, &creation_hash, &ticket, &name, &reply));
+	TRY(consumed(tpm, "TPM2_CreatePrimary",
+	             SIZE_2B(public) + SIZE_2B(creation) + SIZE_2B(creation_hash) + sizeof(ticket.tag) +
+	                 sizeof(ticket.hierarchy) + SIZE_2B(ticket.digest) + SIZE_2B(name),
+	             &reply));
 	TRY(take_public(&public, &name, public_area));
 	*ret_handle = handle;
 	return OK;
@@ -510,6 +557,10 @@ skr_status tpm_context_save(struct tpm *tpm, uint32_t handle, struct buf *out)
 	size_t at = 0;
 
 	TRY(CALL(tpm, ContextSave, handle, &context));
+	TRY(consumed(tpm, "TPM2_ContextSave",
+	             sizeof(context.sequence) + sizeof(context.savedHandle) + sizeof(context.hierarchy) +
+	                 SIZE_2B(context.contextBlob),
+	             NULL));
 	TRY(buf_reserve(out, sizeof(context), &place));
 	TSS2_RC rc = Tss2_MU_TPMS_CONTEXT_Marshal(&context, place, sizeof(context), &at);
 	if (rc)
@@ -527,25 +578,29 @@ skr_status tpm_context_load(struct tpm *tpm, const struct buf *context, uint32_t
 	if (Tss2_MU_TPMS_CONTEXT_Unmarshal(context->data, context->len, &at, &saved))
 		return FAIL(599, "the transport key's context");
 	TSS2_RC rc = RAW(tpm, ContextLoad, &saved, &handle);
-	if (rc && is_of_tpm(rc)) {
+	if (rc && is_of_tpm(rc) && !tpm->failed.failure) {
 		*ret_handle = 0;
 		return OK;
 	}
 	TRY(finished(tpm, "TPM2_ContextLoad", rc));
+	TRY(consumed(tpm, "TPM2_ContextLoad", 0, NULL));
 	*ret_handle = handle;
 	return OK;
 }
 
 /* --- Signing --- */
 
-static skr_status take_attest(const char *command, const TPM2B_ATTEST *attest, const TPMT_SIGNATURE *signature,
-                              struct buf *out, struct buf *out_signature)
+static skr_status take_attest(struct tpm *tpm, const char *command, const TSS2L_SYS_AUTH_RESPONSE *auths,
+                              const TPM2B_ATTEST *attest, const TPMT_SIGNATURE *signature, struct buf *out,
+                              struct buf *out_signature)
 {
 	const TPMS_SIGNATURE_RSA *rsa = &signature->signature.rsassa;
 
 	if (signature->sigAlg != TPM2_ALG_RSASSA || rsa->hash != TPM2_ALG_SHA256)
 		return FAIL(147, "%s: the attestation key signs by scheme %04x, not RSASSA with SHA-256", command,
 		            signature->sigAlg);
+	TRY(consumed(tpm, command, SIZE_2B(*attest) + sizeof(signature->sigAlg) + sizeof(rsa->hash) + SIZE_2B(rsa->sig),
+	             auths));
 	TRY(buf_append(out, attest->attestationData, attest->size));
 	return buf_append(out_signature, rsa->sig.buffer, rsa->sig.size);
 }
@@ -561,7 +616,7 @@ skr_status tpm_certify(struct tpm *tpm, uint32_t handle, uint32_t signer, struct
 
 	TRY(CALL(tpm, Certify, handle, signer, &two_passwords, &no_qualifying_data, &scheme_of_key, &attest, &made,
 	         &reply));
-	return take_attest("TPM2_Certify", &attest, &made, certify, signature);
+	return take_attest(tpm, "TPM2_Certify", &reply, &attest, &made, certify, signature);
 }
 
 skr_status tpm_quote(struct tpm *tpm, uint32_t signer, struct buf *quote, struct buf *signature)
@@ -572,7 +627,7 @@ skr_status tpm_quote(struct tpm *tpm, uint32_t signer, struct buf *quote, struct
 
 	TRY(CALL(tpm, Quote, signer, &password, &no_qualifying_data, &scheme_of_key, &attested_pcrs, &attest, &made,
 	         &reply));
-	return take_attest("TPM2_Quote", &attest, &made, quote, signature);
+	return take_attest(tpm, "TPM2_Quote", &reply, &attest, &made, quote, signature);
 }
 
 /* --- Decrypting --- */
@@ -587,6 +642,7 @@ static skr_status start_policy_session(struct tpm *tpm, uint32_t *ret_session)
 	TRY(random_bytes(ours.buffer, ours.size));
 	TRY(CALL(tpm, StartAuthSession, TPM2_RH_NULL, TPM2_RH_NULL, NULL, &ours, &no_salt, TPM2_SE_POLICY,
 	         &no_encryption, TPM2_ALG_SHA256, &session, &theirs, NULL));
+	TRY(consumed(tpm, "TPM2_StartAuthSession", SIZE_2B(theirs), NULL));
 	*ret_session = session;
 	return OK;
 }
@@ -635,11 +691,14 @@ static skr_status decrypt_once(struct tpm *tpm, uint32_t handle, uint32_t sessio
 	TSS2L_SYS_AUTH_RESPONSE reply;
 
 	TRY(CALL(tpm, PolicyPCR, session, NULL, &whatever_they_are, &attested_pcrs, NULL));
+	TRY(consumed(tpm, "TPM2_PolicyPCR", 0, NULL));
 	TSS2_RC rc = RAW(tpm, RSA_Decrypt, handle, &policy, sealed, scheme, &no_label, &opened, &reply);
 	*ret_again = rc == TPM2_RC_PCR_CHANGED;
 	if (*ret_again)
 		return OK;
 	skr_status status = decrypted(tpm, rc);
+	if (!status.failure)
+		status = consumed(tpm, "TPM2_RSA_Decrypt", SIZE_2B(opened), &reply);
 	if (!status.failure) {
 		let_go(tpm, session); /* continueSession is clear: the TPM ended it */
 		status = buf_append(out, opened.buffer, opened.size);

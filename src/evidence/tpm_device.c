@@ -150,6 +150,9 @@ skr_status tpm_reply_check(const uint8_t *reply, size_t len)
 	if (number_at(reply + 2) != len)
 		return FAIL(137, "the reply's size field, at offset 2, says %" PRIu32 "; %zu bytes came",
 		            number_at(reply + 2), len);
+	if (number_at(reply + 6) != 0 && len != TPM_MESSAGE_HEADER)
+		return FAIL(137, "the reply refuses, by code 0x%03" PRIx32 " at offset 6, and still has %zu bytes",
+		            number_at(reply + 6), len);
 	unsigned tag = (unsigned)reply[0] << 8 | reply[1];
 	if (tag != TAG_NO_SESSIONS && tag != TAG_SESSIONS && tag != TAG_RSP_COMMAND)
 		return FAIL(137, "the reply's tag, at offset 0, is %04x", tag);

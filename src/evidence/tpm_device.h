@@ -26,7 +26,7 @@ skr_status tpm_device_send(int fd, const uint8_t *command, size_t len, struct de
 /* `reply` has TPM_MESSAGE_LIMIT bytes. SKR-130 for a device that fails or is silent until the deadline, SKR-137. */
 skr_status tpm_device_receive(int fd, struct deadline deadline, uint8_t *reply, size_t *ret_len) MUST_CHECK;
 
-/* A reply is as long as its header says, and has a tag that replies have: SKR-137. */
+/* A reply is as long as its header says, has a tag that replies have, and nothing behind a refusal: SKR-137. */
 skr_status tpm_reply_check(const uint8_t *reply, size_t len) MUST_CHECK;
 
 /* Waits so long; false, without waiting, if that is behind the deadline. */
