@@ -52,6 +52,10 @@ grep -qx "g $group -" "$root/conf/sysusers.conf" || fail "nobody makes the group
 
 # Root without root's powers; the user with the TPM and nothing else.
 grep -qx 'CapabilityBoundingSet=' "$service" || fail "the agent has capabilities"
+for wall in NoNewPrivileges=yes MemoryDenyWriteExecute=yes LockPersonality=yes ProtectSystem=strict ProtectKernelTunables=yes \
+	DevicePolicy=closed RestrictNamespaces=yes RestrictSUIDSGID=yes RestrictRealtime=yes SystemCallArchitectures=native UMask=0077; do
+	grep -qx "$wall" "$service" || fail "$wall is gone" # each weighs too little for the sum
+done
 [ -z "$(grep '^ReadWritePaths=' "$service" | grep -v '/sys/kernel/config/tsm$')" ] || fail "the agent can write elsewhere"
 user=$(value "$root/conf/examples/skr-agent-user.conf" User)
 grep -q "^u $user " "$root/conf/sysusers.conf" || fail "nobody makes the user $user"
