@@ -506,6 +506,7 @@ static void v09_what_is_no_report_is_refused(void **state)
 		if (i != 2)
 			ask(devices[i], "status=0x16", "SKR-116", "status 0x16");
 	}
+	ask("configfs", "short-report", "SKR-116", "outblob has 1000 bytes");
 }
 
 /* --- configfs-tsm alone --- */
