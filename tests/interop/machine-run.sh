@@ -12,8 +12,6 @@ status_of() { # COMMAND… : prints its exit status
 	"$@" >run.out 2>&1 || status=$?
 	echo $status
 }
-folders() { find /var/lib "$SKR_RUN" -maxdepth 1 -name 'skr-emulator-*' 2>/dev/null | sort; }
-before=$(folders)
 
 for kind in container cvm-snp cvm-tdx trusted-launch tdx sidecar; do
 	case $kind in cvm-* | trusted-launch) command -v swtpm >/dev/null || continue ;; esac
@@ -39,10 +37,10 @@ check "not below a folder that others may write to" test "$(status_of run --dir 
 check_says "as the module would say" 'SKR-003 ' cat run.out
 
 # Signals: a Ctrl-C goes to the whole group, SIGTERM to the emulator alone; either way the command decides.
-started() { for _ in {1..300}; do [ ! -e started ] || return 0; sleep 0.1; done; return 1; }
+started() { for _ in {1..300}; do [ ! -s started ] || return 0; sleep 0.1; done; return 1; }
 for signal in INT TERM HUP; do
 	rm -f started
-	setsid "$emulator" run -- sh -c 'trap "exit 9" INT TERM HUP; touch started; while :; do sleep 0.1; done' &
+	setsid "$emulator" run -- sh -c 'trap "exit 9" INT TERM HUP; echo "$SKR_EMULATOR_DIR" >started; while :; do sleep 0.1; done' &
 	pid=$!
 	children+=($pid)
 	started
@@ -50,9 +48,12 @@ for signal in INT TERM HUP; do
 	status=0
 	wait $pid || status=$?
 	check "SIG$signal reaches the command, which ends as it wants" test $status = 9
+	check "and leaves nothing behind" test ! -e "$(cat started)"
 done
 
-check "nothing is left behind" test "$(folders)" = "$before"
+folder=$(run sh -c 'echo "$SKR_EMULATOR_DIR"')
+check "the folder of one run is in a safe place" only_ours "$(dirname "$folder")"
+check "and gone with it" test ! -e "$folder"
 check "a folder that is named is kept" run --dir kept -- sh -c 'test "$SKR_EMULATOR_DIR" = "$PWD/kept"'
 check "with its certificates" test -e kept/ca.pem
 check "which a second run finds again" run --dir kept -- sh -c 'cmp "$SKR_EMULATOR_CA" kept/ca.pem'
