@@ -317,6 +317,9 @@ static skr_status collect_transport(struct tpm *tpm, EVP_PKEY *key, const uint8_
 	TRY(make_transport_key(tpm, policy, transport, &handle));
 	TRY(tpm_certify(tpm, handle, TPM_AK_HANDLE, &evidence->certify, &evidence->certify_signature));
 	TRY(tpm_certify_check(&evidence->certify, &evidence->certify_signature, key, transport->name));
+	/* tpm_transport_check: the modulus is what the structure ends with. */
+	memcpy(evidence->transport_modulus, transport->public_area.data + transport->public_area.len - GUEST_TRANSPORT,
+	       GUEST_TRANSPORT);
 	return buf_append(&evidence->transport_public, transport->public_area.data, transport->public_area.len);
 }
 
