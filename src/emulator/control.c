@@ -9,6 +9,7 @@
 #include "emulator/programs.h"
 #include "emulator/release_policy.h"
 #include "emulator/requestlog.h"
+#include "emulator/vtpm.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -177,6 +178,22 @@ static skr_status get_release_policy(struct emulator *e, struct exchange *x)
 	return reply_text(x, 200, "application/json", buf_text(&text));
 }
 
+static skr_status get_tpm(struct emulator *e, struct exchange *x)
+{
+	json *shown;
+
+	return vtpm_describe(e, &shown).failure ? bad(x) : reply_json(x, 200, shown);
+}
+
+static skr_status post_tpm(struct emulator *e, struct exchange *x)
+{
+	const json *request;
+
+	if (exchange_json(x, &request).failure || vtpm_change(e, request).failure)
+		return bad(x);
+	return done(x);
+}
+
 static skr_status post_access(struct emulator *e, struct exchange *x)
 {
 	const json *request;
@@ -228,6 +245,8 @@ const struct route control_routes[] = {
     {SERVICE_CONTROL, "GET", "/machine", "control.machine", get_machine},
     {SERVICE_CONTROL, "GET", "/machine/policy", "control.machine", get_release_policy},
     {SERVICE_CONTROL, "POST", "/hardware", "control.hardware", post_hardware},
+    {SERVICE_CONTROL, "GET", "/tpm", "control.tpm", get_tpm},
+    {SERVICE_CONTROL, "POST", "/tpm", "control.tpm", post_tpm},
     {SERVICE_CONTROL, "POST", "/access", "control.access", post_access},
     {SERVICE_CONTROL, "POST", "/clock", "control.clock", post_clock},
     {SERVICE_CONTROL, "POST", "/federated-token", "control.token", post_federated_token},

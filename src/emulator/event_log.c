@@ -118,6 +118,16 @@ static skr_status put_text(struct buf *log, uint32_t pcr, uint32_t type, const c
 	return put_event(log, pcr, type, &data, &data);
 }
 
+/* GRUB's events have a zero at their end, and perhaps a word before, that are not measured. */
+static skr_status put_grub(struct buf *log, uint32_t pcr, const char *text, const char *measured)
+{
+	auto_buf data = BUF(4096), content = BUF(4096);
+
+	TRY(buf_append(&data, text, strlen(text) + 1));
+	TRY(buf_append_text(&content, measured));
+	return put_event(log, pcr, EV_IPL, &content, &data);
+}
+
 static skr_status put_version(struct buf *log)
 {
 	auto_buf data = BUF(256);
@@ -155,7 +165,6 @@ static skr_status put_secure_boot(struct buf *log, bool on)
 }
 
 #define WORDS(text) (text), sizeof(text) - 1 /* actions are measured without the terminating zero */
-#define LINE(text)  (text), sizeof(text)     /* GRUB's with it */
 
 skr_status event_log_make(bool secure_boot, struct buf *out)
 {
@@ -172,8 +181,9 @@ skr_status event_log_make(bool secure_boot, struct buf *out)
 		TRY(put_variable(out, EV_EFI_VARIABLE_AUTHORITY, security_database, "db", "certificate of shim", 19));
 	TRY(put_blob(out, 4, EV_EFI_BOOT_SERVICES_APPLICATION, "shim"));
 	TRY(put_blob(out, 4, EV_EFI_BOOT_SERVICES_APPLICATION, "grub"));
-	TRY(put_text(out, 8, EV_IPL, LINE("grub_cmd: linux /boot/vmlinuz root=LABEL=cloudimg-rootfs ro")));
-	TRY(put_text(out, 9, EV_IPL, LINE("/boot/vmlinuz")));
+	TRY(put_grub(out, 8, "grub_cmd: linux /boot/vmlinuz root=LABEL=cloudimg-rootfs ro",
+	             "linux /boot/vmlinuz root=LABEL=cloudimg-rootfs ro"));
+	TRY(put_grub(out, 9, "/boot/vmlinuz", "what is in the file"));
 	TRY(put_blob(out, 4, EV_EFI_BOOT_SERVICES_APPLICATION, "vmlinuz"));
 	TRY(put_text(out, 5, EV_EFI_ACTION, WORDS("Exit Boot Services Invocation")));
 	return put_text(out, 5, EV_EFI_ACTION, WORDS("Exit Boot Services Returned with Success"));

@@ -40,4 +40,10 @@ struct guest_answer {
 };
 _Static_assert(sizeof(struct guest_answer) == 16, "no padding");
 
+/*
+ * The vTPM's device is a TCP connection to the relay's data port (SKR_GUEST_TPM); this byte first says that it is one,
+ * and commands and answers follow as the device has them.
+ */
+#define GUEST_TPM_GREETING 0x00
+
 #endif

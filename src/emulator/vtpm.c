@@ -155,11 +155,13 @@ static skr_status hardware_part(struct vtpm *v, const uint8_t report_data[64], u
 	return hardware_report(v->e, report_data, 0, out);
 }
 
-static skr_status make_report(void *context, const uint8_t user_data[64], struct buf *out)
+static skr_status make_report(void *context, const uint8_t user_data[64], bool other_ak, struct buf *out)
 {
 	struct vtpm *v = context;
-	struct hcl_claims claims = {
-	    .ak = v->keys.ak, .ek = v->keys.ek, .secure_boot = v->secure_boot, .vm_id = v->e->client};
+	struct hcl_claims claims = {.ak = other_ak ? v->keys.ek : v->keys.ak,
+	                            .ek = v->keys.ek,
+	                            .secure_boot = v->secure_boot,
+	                            .vm_id = v->e->client};
 	auto_buf text = BUF(HCL_INDEX_SIZE);
 	uint8_t hardware[HCL_HARDWARE_AREA] = {0}, report_data[64];
 
@@ -186,6 +188,7 @@ static skr_status restart(void *context)
 	struct vtpm *v = context;
 
 	TRY(wire_power_cycle(&v->wire));
+	relay_forget(v->relay);
 	return boot(v);
 }
 
@@ -209,6 +212,13 @@ static skr_status make_state_dir(const struct vtpm *v, char path[4096])
 	return OK;
 }
 
+static skr_status fill_indices(struct vtpm *v)
+{
+	if (!is_trusted_launch(v))
+		relay_set_index(v->relay, VTPM_REPORT, HCL_INDEX_SIZE, NULL);
+	return set_certificate(v, "good");
+}
+
 static skr_status open_parts(struct vtpm *v)
 {
 	char dir[4096];
@@ -220,10 +230,8 @@ static skr_status open_parts(struct vtpm *v)
 	TRY(wire_open(&v->wire, dir));
 	TRY(boot(v));
 	TRY(relay_open(&v->wire, &machine, &v->relay, &v->e->tpm_port));
-	relay_lock(v->relay);
-	if (!is_trusted_launch(v))
-		relay_set_index(v->relay, VTPM_REPORT, HCL_INDEX_SIZE, NULL);
-	skr_status status = set_certificate(v, "good");
+	TRY(relay_lock(v->relay));
+	skr_status status = fill_indices(v);
 	relay_unlock(v->relay);
 	return status;
 }
@@ -262,21 +270,109 @@ void vtpm_close(struct emulator *e)
 
 /* ---- control ---- */
 
+static skr_status change_secure_boot(struct vtpm *v, const json *value)
+{
+	if (json_kind(value) != JSON_BOOL)
+		return FAIL(213, "secure_boot is neither true nor false");
+	v->secure_boot = json_is_true(value);
+	return restart(v);
+}
+
+static skr_status change_restart(struct vtpm *v, const json *value)
+{
+	return json_is_true(value) ? restart(v) : OK;
+}
+
+static skr_status change_certificate(struct vtpm *v, const json *value)
+{
+	return set_certificate(v, json_text(value) ? json_text(value) : "");
+}
+
+static skr_status change_ak(struct vtpm *v, const json *value)
+{
+	if (!json_text(value) || strcmp(json_text(value), "replace") != 0)
+		return FAIL(213, "ak: the one word it knows is replace");
+	return replace_ak(v);
+}
+
+static skr_status change_extend(struct vtpm *v, const json *value)
+{
+	int64_t pcr;
+
+	if (json_number(value, &pcr).failure || pcr < 0 || pcr >= EVENT_LOG_PCRS)
+		return FAIL(213, "extend is not the number of a PCR");
+	return vtpm_extend(&v->wire, (uint32_t)pcr);
+}
+
+static skr_status change_faults(struct vtpm *v, const json *value)
+{
+	return relay_set_faults(v->relay, value);
+}
+
+static skr_status change_counters(struct vtpm *v, const json *value)
+{
+	if (json_number(value, &(int64_t){0}).failure)
+		return FAIL(213, "counters is not a number");
+	relay_clear_counters(v->relay);
+	return OK;
+}
+
+/* In the order they are done in. */
+static const struct {
+	const char *name;
+	skr_status (*change)(struct vtpm *v, const json *value);
+} changes[] = {
+    {"secure_boot", change_secure_boot},
+    {"restart", change_restart},
+    {"ak_certificate", change_certificate},
+    {"ak", change_ak},
+    {"extend", change_extend},
+    {"faults", change_faults},
+    {"counters", change_counters},
+};
+#define CHANGES (sizeof(changes) / sizeof(changes[0]))
+
+static skr_status check_names(const json *request)
+{
+	for (const json *member = json_first(request); member; member = json_next(member)) {
+		size_t i = 0;
+		while (i < CHANGES && strcmp(changes[i].name, json_name(member)) != 0)
+			i++;
+		if (i == CHANGES)
+			return FAIL(213, "the vTPM has no %s", json_name(member));
+	}
+	return OK;
+}
+
 static skr_status change(struct vtpm *v, const json *request)
 {
-	const char *word = json_string_or_null(request, "ak_certificate");
+	for (size_t i = 0; i < CHANGES; i++) {
+		const json *value = json_get(request, changes[i].name);
+		if (value)
+			TRY(changes[i].change(v, value));
+	}
+	return OK;
+}
 
-	if (json_bool(request, "restart", false))
-		TRY(restart(v));
-	return word ? set_certificate(v, word) : OK;
+static skr_status no_vtpm(void)
+{
+	return FAIL(213, "this machine has no vTPM");
 }
 
 skr_status vtpm_change(struct emulator *e, const json *request)
 {
 	if (!e->vtpm)
-		return FAIL(213, "this machine has no vTPM");
-	relay_lock(e->vtpm->relay);
+		return no_vtpm();
+	if (json_kind(request) != JSON_OBJECT)
+		return FAIL(213, "not an object");
+	TRY(check_names(request));
+	TRY(relay_lock(e->vtpm->relay));
 	skr_status status = change(e->vtpm, request);
 	relay_unlock(e->vtpm->relay);
 	return status;
+}
+
+skr_status vtpm_describe(struct emulator *e, json **ret)
+{
+	return e->vtpm ? relay_describe(e->vtpm->relay, ret) : no_vtpm();
 }

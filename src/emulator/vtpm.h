@@ -20,9 +20,12 @@ void vtpm_close(struct emulator *e); /* ends swtpm and waits for it */
 
 /* POST /tpm of the control port (docs/emulator.md): extend, restart, certificate, faults. SKR-213. */
 skr_status vtpm_change(struct emulator *e, const json *request) MUST_CHECK;
+/* GET /tpm: commands, connections, handles, faults. `ret` owned by the caller. SKR-213: there is no vTPM. */
+skr_status vtpm_describe(struct emulator *e, json **ret) MUST_CHECK;
 
 /*
- * The authority of AK certificates, DIR/vtpm-ca.pem: what the attestation instances trust for Trusted Launch. Borrowed.
+ * The authority of AK certificates, DIR/vtpm-ca.pem: what the attestation instances trust for Trusted Launch. Borrowed;
+ * NULL: the machine has no vTPM.
  */
 skr_status vtpm_authority(struct emulator *e, X509 **ret) MUST_CHECK;
 

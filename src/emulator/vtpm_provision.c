@@ -2,6 +2,7 @@
 #include "emulator/vtpm_provision.h"
 
 #include "emulator/event_log.h"
+#include "emulator/vtpm_frame.h"
 
 #include <openssl/core_names.h>
 #include <openssl/param_build.h>
@@ -373,4 +374,25 @@ skr_status vtpm_replace_ak(struct vtpm_wire *wire)
 	skr_status status = replace_ak(esys);
 	wire_esys_close(session);
 	return status;
+}
+
+skr_status vtpm_extend(struct vtpm_wire *wire, uint32_t pcr)
+{
+	struct frame command, answer;
+	uint8_t digests[20 + 32];
+
+	TRY(random_bytes(digests, sizeof(digests)));
+	frame_begin(&command, TPM_ST_SESSIONS, TPM2_CC_PCR_Extend);
+	frame_put(&command, pcr, 4);
+	frame_put_password(&command);
+	frame_put(&command, 2, 4);
+	frame_put(&command, TPM2_ALG_SHA1, 2);
+	frame_append(&command, digests, 20);
+	frame_put(&command, TPM2_ALG_SHA256, 2);
+	frame_append(&command, digests + 20, 32);
+	frame_end(&command);
+	TRY(frame_transact(wire, &command, &answer));
+	if (frame_code(&answer) != 0)
+		return FAIL(213, "PCR %u cannot be extended: %#x", pcr, frame_code(&answer));
+	return OK;
 }

@@ -35,4 +35,7 @@ skr_status vtpm_write_certificate(struct vtpm_wire *wire, const void *der, size_
 /* What a guest's root can do: another key at the AK's handle. */
 skr_status vtpm_replace_ak(struct vtpm_wire *wire) MUST_CHECK;
 
+/* Something is measured into the PCR, both banks: random digests. */
+skr_status vtpm_extend(struct vtpm_wire *wire, uint32_t pcr) MUST_CHECK;
+
 #endif
