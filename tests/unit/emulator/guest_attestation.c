@@ -399,6 +399,15 @@ static void what_a_tpm_wrote_is_refused_when_cut_or_longer(void **state)
 		assert_refused(tpm_quote_read(quote.data, len, &attest), 117, "");
 	for (size_t len = 0; len < certify.len; len++)
 		assert_refused(tpm_certify_read(certify.data, len, &attest), 117, "");
+	auto_tpm_public longer = {0}, other_size = {0}, even = {0};
+	key.data[key.len - 256 - 2 - 1] = 4; /* the last byte of the exponent */
+	assert_refused(tpm_public_read(key.data, key.len, &even), 117, "the key's exponent is 4");
+	key.data[key.len - 256 - 2 - 1] = 0;
+	key.data[1]--;
+	assert_refused(tpm_public_read(key.data, key.len, &other_size), 117, "is not that of its");
+	key.data[1]++;
+	assert_ok(buf_append(&key, "", 1));
+	assert_refused(tpm_public_read(key.data, key.len, &longer), 117, "is not that of its");
 	assert_ok(buf_append(&quote, "", 1));
 	assert_ok(buf_append(&certify, "", 1));
 	assert_refused(tpm_quote_read(quote.data, quote.len, &attest), 117, "stand behind the quote");
