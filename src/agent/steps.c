@@ -5,10 +5,8 @@
 #include "azure/attestation.h"
 #include "azure/identity.h"
 #include "azure/vault.h"
-#include "base/base64.h"
-#include "base/log.h"
 #include "base/ossl.h"
-#include "evidence/evidence.h"
+#include "evidence/attest.h"
 #include "http/http.h"
 #include "jose/jwk.h"
 #include "jose/jws.h"
@@ -100,85 +98,9 @@ static void duration_text(int64_t seconds, char out[32])
 		snprintf(out, 32, "%lld s", (long long)seconds);
 }
 
-static skr_status attest_snp(struct course *course, struct buf *ret_token)
-{
-	const struct attestation_evidence given = {
-	    .report = &course->evidence.report,
-	    .chain_pem = &course->evidence.chain_pem,
-	    .uvm_endorsement = &course->evidence.uvm_endorsement,
-	    .runtime_data = &course->runtime_data,
-	};
-
-	return attestation_snp(&course->azure, &given, ret_token);
-}
-
-static skr_status attest_tdx(struct course *course, struct buf *ret_token)
-{
-	const struct attestation_td given = {.quote = &course->evidence.report, .runtime_data = &course->runtime_data};
-
-	return attestation_tdx(&course->azure, &given, ret_token);
-}
-
-static skr_status open_in_tpm(struct course *course, const char *digest, const void *sealed, size_t len,
-                              struct buf *ret)
-{
-	return vtpm_transport_open(course->azure.config->tpm, &course->evidence.vtpm.transport, digest, sealed, len,
-	                           course->azure.deadline, ret);
-}
-
-/* The answer is sealed to the TPM's transport key: who reads it sits on this machine, as it was attested. */
-static skr_status attest_guest(struct course *course, struct buf *ret_token)
-{
-	const struct guest_evidence *given = &course->evidence.vtpm.evidence;
-	uint8_t random[32];
-	auto_buf nonce = BUF(64), inner_key = BUF(GUEST_TRANSPORT);
-	auto_sealed_token sealed = {.ciphertext = {.data = NULL}};
-
-	TRY(random_bytes(random, sizeof(random)));
-	TRY(base64url_encode(random, sizeof(random), &nonce));
-	TRY(guest_attest(&course->azure, given, buf_text(&nonce), &sealed));
-	TRY(open_in_tpm(course, NULL, sealed.inner_key, sizeof(sealed.inner_key), &inner_key));
-	TRY(sealed_token_open(&sealed, inner_key.data, inner_key.len, ret_token));
-	return guest_token_check(&course->azure, given, buf_text(&nonce), buf_text(ret_token), ret_token->len);
-}
-
-static skr_status attest_once(struct course *course)
-{
-	auto_buf token = BUF(JWT_LIMIT);
-
-	switch (course->evidence.form) {
-	case EVIDENCE_SNP:
-		TRY(attest_snp(course, &token));
-		break;
-	case EVIDENCE_TDX:
-		TRY(attest_tdx(course, &token));
-		break;
-	case EVIDENCE_GUEST:
-		TRY(attest_guest(course, &token));
-		break;
-	case EVIDENCE_DIRECT_SNP:
-	case EVIDENCE_DIRECT_TDX:
-	case EVIDENCE_NONE:
-		return FAIL(599, "nothing to attest with");
-	}
-	buf_move(&course->attestation, &token);
-	return OK;
-}
-
-/* PCRs that move, or a TPM that restarts, between evidence and answer: once more with new evidence. */
 static skr_status attest(struct course *course)
 {
-	auto_evidence fresh = {.provider = NULL};
-
-	skr_status status = attest_once(course);
-	if (status.failure != 138 && status.failure != 139)
-		return status;
-	log_line(LOG_LEVEL_WARNING, "SKR-%03d %s; collecting the evidence again", status.failure, status_message());
-	TRY(evidence_collect(&course->azure, course->runtime_data.data, course->runtime_data.len, &fresh));
-	evidence_done(&course->evidence);
-	course->evidence = fresh;
-	fresh = (struct evidence){.provider = NULL};
-	return attest_once(course);
+	return evidence_attest(&course->azure, &course->runtime_data, &course->evidence, &course->attestation);
 }
 
 static skr_status attestation_step(struct course *course, char *detail, size_t size)
@@ -329,7 +251,8 @@ static skr_status open_for_module(struct course *course, size_t index)
 		return FAIL(504, "%zu bytes of key %lld to be opened, not %d of key %zu", asked.wrapped.len,
 		            (long long)asked.index, GUEST_TRANSPORT, index);
 	TRY(jwk_public_key(errand->request->transport_key, &transport));
-	TRY(open_in_tpm(course, keywrap_digest(enc), asked.wrapped.data, asked.wrapped.len, &kek));
+	TRY(vtpm_transport_open(course->azure.config->tpm, &course->evidence.vtpm.transport, keywrap_digest(enc),
+	                        asked.wrapped.data, asked.wrapped.len, course->errand->deadline, &kek));
 	TRY(keywrap_seal_kek(enc, transport, kek.data, kek.len, &answer.wrapped));
 	return errand->tell(&answer, errand->with);
 }

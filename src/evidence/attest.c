@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "evidence/attest.h"
+
+#include "azure/attestation.h"
+#include "base/base64.h"
+#include "base/log.h"
+#include "base/ossl.h"
+#include "jose/jws.h"
+
+static skr_status attest_snp(struct azure *azure, const struct buf *runtime_data, const struct evidence *evidence,
+                             struct buf *ret_token)
+{
+	const struct attestation_evidence given = {
+	    .report = &evidence->report,
+	    .chain_pem = &evidence->chain_pem,
+	    .uvm_endorsement = &evidence->uvm_endorsement,
+	    .runtime_data = runtime_data,
+	};
+
+	return attestation_snp(azure, &given, ret_token);
+}
+
+static skr_status attest_tdx(struct azure *azure, const struct buf *runtime_data, const struct evidence *evidence,
+                             struct buf *ret_token)
+{
+	const struct attestation_td given = {.quote = &evidence->report, .runtime_data = runtime_data};
+
+	return attestation_tdx(azure, &given, ret_token);
+}
+
+/* The answer is sealed to the TPM's transport key: who reads it sits on this machine, as it was attested. */
+static skr_status attest_guest(struct azure *azure, struct evidence *evidence, struct buf *ret_token)
+{
+	const struct guest_evidence *given = &evidence->vtpm.evidence;
+	uint8_t random[32];
+	auto_buf nonce = BUF(64), inner_key = BUF(GUEST_TRANSPORT);
+	auto_sealed_token sealed = {.ciphertext = {.data = NULL}};
+
+	TRY(random_bytes(random, sizeof(random)));
+	TRY(base64url_encode(random, sizeof(random), &nonce));
+	TRY(guest_attest(azure, given, buf_text(&nonce), &sealed));
+	TRY(vtpm_transport_open(azure->config->tpm, &evidence->vtpm.transport, NULL, sealed.inner_key,
+	                        sizeof(sealed.inner_key), azure->deadline, &inner_key));
+	TRY(sealed_token_open(&sealed, inner_key.data, inner_key.len, ret_token));
+	return guest_token_check(azure, given, buf_text(&nonce), buf_text(ret_token), ret_token->len);
+}
+
+static skr_status attest_once(struct azure *azure, const struct buf *runtime_data, struct evidence *evidence,
+                              struct buf *ret_token)
+{
+	auto_buf token = BUF(JWT_LIMIT);
+
+	switch (evidence->form) {
+	case EVIDENCE_SNP:
+		TRY(attest_snp(azure, runtime_data, evidence, &token));
+		break;
+	case EVIDENCE_TDX:
+		TRY(attest_tdx(azure, runtime_data, evidence, &token));
+		break;
+	case EVIDENCE_GUEST:
+		TRY(attest_guest(azure, evidence, &token));
+		break;
+	case EVIDENCE_DIRECT_SNP:
+	case EVIDENCE_DIRECT_TDX:
+		return FAIL(145, "a token of evidence = %s names no key that a vault could wrap to",
+		            azure->token->evidence);
+	case EVIDENCE_NONE:
+		return FAIL(599, "nothing to attest with");
+	}
+	buf_move(ret_token, &token);
+	return OK;
+}
+
+skr_status evidence_attest(struct azure *azure, const struct buf *runtime_data, struct evidence *evidence,
+                           struct buf *ret_token)
+{
+	auto_evidence fresh = {.provider = NULL};
+
+	skr_status status = attest_once(azure, runtime_data, evidence, ret_token);
+	if (status.failure != 138 && status.failure != 139)
+		return status;
+	log_line(LOG_LEVEL_WARNING, "SKR-%03d %s; collecting the evidence again", status.failure, status_message());
+	TRY(evidence_collect(azure, runtime_data->data, runtime_data->len, &fresh));
+	evidence_done(evidence);
+	*evidence = fresh;
+	fresh = (struct evidence){.provider = NULL};
+	return attest_once(azure, runtime_data, evidence, ret_token);
+}
+
+skr_status evidence_attest_direct(struct azure *azure, const struct evidence *evidence, struct buf *ret_token)
+{
+	const struct buf *claims = &evidence->vtpm.hcl.claims;
+	const struct attestation_evidence snp = {
+	    .report = &evidence->report,
+	    .chain_pem = &evidence->chain_pem,
+	    .uvm_endorsement = &evidence->uvm_endorsement,
+	    .runtime_data = claims,
+	};
+	const struct attestation_td tdx = {.quote = &evidence->report, .runtime_data = claims};
+	auto_buf token = BUF(JWT_LIMIT);
+
+	if (evidence->form == EVIDENCE_DIRECT_SNP)
+		TRY(attestation_snp_direct(azure, &snp, &token));
+	else if (evidence->form == EVIDENCE_DIRECT_TDX)
+		TRY(attestation_tdx_direct(azure, &tdx, &token));
+	else
+		return FAIL(599, "%s is no direct form of evidence", evidence->provider);
+	buf_move(ret_token, &token);
+	return OK;
+}
