@@ -6,11 +6,15 @@
  *   SKR_GUEST_SOCKET   DIR/hardware.sock of skr-emulator, which makes the reports. Without it this library does nothing.
  *   SKR_GUEST_DEVICES  which of sev-guest, sev, configfs exist, separated by commas; default sev-guest. Those not named
  *                      are whatever the machine has. configfs-tdx in place of configfs: with provider tdx_guest, and
- *                      outblob is a TD's quote.
+ *                      outblob is a TD's quote. tpm: /dev/tpmrm0 and /dev/tpm0. event-log: the TPM's in securityfs.
+ *   SKR_GUEST_TPM        port of the emulator's vTPM, for tpm.
+ *   SKR_GUEST_EVENT_LOG  DIR/binary_bios_measurements, for event-log.
  *   SKR_GUEST_FAULT    KIND[=VALUE][:TIMES], separated by commas; without TIMES for ever. Kinds:
  *     ENOENT EACCES EPERM EROFS ENXIO   opening a device, or making a configfs entry, fails so
  *     mkdir-EEXIST mkdir-EBUSY mkdir-EINTR mkdir-EACCES mkdir-EPERM mkdir-EROFS mkdir-ENXIO   the latter alone
  *     EIO[=FIRMWARE/HYPERVISOR] EBUSY EAGAIN EINTR ENOTTY ETIMEDOUT EINVAL   the request (ioctl, read of outblob) fails so
+ *     tpm-ENOENT tpm-EACCES tpm-EPERM tpm-EBUSY   opening the TPM's device alone
+ *     event-log-ENOENT event-log-EACCES   opening the event log
  *     hidden            /dev/sev-guest is not there, though /sys/class/misc/sev-guest is
  *     sleep:MS          each request takes so long
  *     cert-too-small[=BYTES]   the host's certificates never fit, or need so much room
@@ -35,6 +39,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -73,7 +79,9 @@ static struct {
 	char socket[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	char entries[PATH_MAX]; /* where configfs entries are kept */
 	bool sev_guest, sev, configfs;
-	bool tdx; /* configfs is a TD's */
+	bool tdx;                 /* configfs is a TD's */
+	uint16_t tpm;             /* port; 0: there is no device */
+	char event_log[PATH_MAX]; /* "": there is none */
 	struct fault faults[FAULTS_MAX];
 	int fault_count;
 } played;
@@ -117,6 +125,10 @@ static void parse_device(char *name)
 	played.sev |= strcmp(name, "sev") == 0;
 	played.tdx |= strcmp(name, "configfs-tdx") == 0;
 	played.configfs |= played.tdx || strcmp(name, "configfs") == 0;
+	if (strcmp(name, "tpm") == 0 && getenv("SKR_GUEST_TPM"))
+		played.tpm = (uint16_t)atoi(getenv("SKR_GUEST_TPM"));
+	if (strcmp(name, "event-log") == 0 && getenv("SKR_GUEST_EVENT_LOG"))
+		snprintf(played.event_log, sizeof(played.event_log), "%s", getenv("SKR_GUEST_EVENT_LOG"));
 }
 
 static void start(void)
@@ -166,6 +178,8 @@ static const struct error {
 } at_open[] = {{"ENOENT", ENOENT}, {"EACCES", EACCES}, {"EPERM", EPERM}, {"EROFS", EROFS}, {"ENXIO", ENXIO}, {0}},
   at_mkdir[] = {{"mkdir-EEXIST", EEXIST}, {"mkdir-EBUSY", EBUSY}, {"mkdir-EINTR", EINTR}, {"mkdir-EACCES", EACCES},
                 {"mkdir-EPERM", EPERM},   {"mkdir-EROFS", EROFS}, {"mkdir-ENXIO", ENXIO}, {0}},
+  at_tpm[] = {{"tpm-ENOENT", ENOENT}, {"tpm-EACCES", EACCES}, {"tpm-EPERM", EPERM}, {"tpm-EBUSY", EBUSY}, {0}},
+  at_event_log[] = {{"event-log-ENOENT", ENOENT}, {"event-log-EACCES", EACCES}, {0}},
   at_request[] = {{"EIO", EIO},       {"EBUSY", EBUSY},         {"EAGAIN", EAGAIN}, {"EINTR", EINTR},
                   {"ENOTTY", ENOTTY}, {"ETIMEDOUT", ETIMEDOUT}, {"EINVAL", EINVAL}, {0}};
 
@@ -344,6 +358,57 @@ static int open_device(const char *path, int flags)
 	/* Any file of its own will do. */
 	int fd = memfd_create(path, flags & O_CLOEXEC ? MFD_CLOEXEC : 0);
 	return remember(fd, is_sev_guest(path) ? SEV_GUEST : SEV, "");
+}
+
+/* --- /dev/tpmrm0 and the event log --- */
+
+#define EVENT_LOG "/sys/kernel/security/tpm0/binary_bios_measurements"
+
+static bool is_tpm(const char *path)
+{
+	return played.tpm && (strcmp(path, "/dev/tpmrm0") == 0 || strcmp(path, "/dev/tpm0") == 0);
+}
+
+static bool is_event_log(const char *path)
+{
+	return *played.event_log && strcmp(path, EVENT_LOG) == 0;
+}
+
+/* A connection is enough of a device: one write is a command, and an answer comes in one piece (the relay's). */
+static int open_tpm(int flags)
+{
+	struct sockaddr_in address = {
+	    .sin_family = AF_INET, .sin_port = htons(played.tpm), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	uint8_t greeting = GUEST_TPM_GREETING;
+	int one = 1, error = due_error(at_tpm, NULL);
+
+	if (error) {
+		errno = error;
+		return -1;
+	}
+	int fd = socket(AF_INET, SOCK_STREAM | (flags & O_CLOEXEC ? SOCK_CLOEXEC : 0), 0);
+	if (fd < 0)
+		return -1;
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
+	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) != 0 || !transfer(fd, &greeting, 1, true)) {
+		REAL(close)(fd);
+		errno = EBUSY; /* the emulator refuses, or has gone */
+		return -1;
+	}
+	if (flags & O_NONBLOCK)
+		fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK);
+	return fd;
+}
+
+static int open_event_log(int flags)
+{
+	int error = due_error(at_event_log, NULL);
+
+	if (error) {
+		errno = error;
+		return -1;
+	}
+	return (int)syscall(SYS_openat, AT_FDCWD, played.event_log, flags, 0);
 }
 
 /* Linux, include/uapi/linux/sev-guest.h, as reference/snp-evidence sections 4.1 and 4.2 have it. */
@@ -737,6 +802,10 @@ static int open_anything(int dirfd, const char *path, int flags, mode_t mode)
 
 	if (is_device(path))
 		return open_device(path, flags);
+	if (is_tpm(path))
+		return open_tpm(flags);
+	if (is_event_log(path))
+		return open_event_log(flags);
 	if (there == room)
 		return open_attribute(there, flags, mode);
 	return REAL(openat)(dirfd, path, flags, mode);
@@ -799,10 +868,20 @@ EXPORT int __openat64_2(int dirfd, const char *path, int flags)
 	return open_anything(dirfd, path, flags | O_LARGEFILE, 0);
 }
 
+/* Where to look for what is no device. */
+static const char *looked_at(const char *path, char room[PATH_MAX])
+{
+	const char *there = place(path, room);
+
+	return is_event_log(path) ? played.event_log : there;
+}
+
 /* 1: it is there; 0: it is not; -1: not our business. */
 static int device_is_there(const char *path)
 {
 	started();
+	if (is_tpm(path))
+		return !due("tpm-ENOENT");
 	if (played.sev_guest && strcmp(path, SYSFS_DEVICE) == 0)
 		return due("hidden") != NULL || !due("ENOENT");
 	if (!is_device(path))
@@ -818,7 +897,7 @@ EXPORT int access(const char *path, int mode)
 	if (there == 1)
 		return 0;
 	errno = ENOENT;
-	return there == 0 ? -1 : REAL(access)(place(path, room), mode);
+	return there == 0 ? -1 : REAL(access)(looked_at(path, room), mode);
 }
 
 EXPORT int faccessat(int dirfd, const char *path, int mode, int flags)
@@ -829,7 +908,7 @@ EXPORT int faccessat(int dirfd, const char *path, int mode, int flags)
 	if (there == 1)
 		return 0;
 	errno = ENOENT;
-	return there == 0 ? -1 : REAL(faccessat)(dirfd, place(path, room), mode, flags);
+	return there == 0 ? -1 : REAL(faccessat)(dirfd, looked_at(path, room), mode, flags);
 }
 
 static int stat_anything(int dirfd, const char *path, struct stat *about, int flags)
@@ -838,7 +917,7 @@ static int stat_anything(int dirfd, const char *path, struct stat *about, int fl
 	int there = device_is_there(path);
 
 	if (there < 0)
-		return REAL(fstatat)(dirfd, place(path, room), about, flags);
+		return REAL(fstatat)(dirfd, looked_at(path, room), about, flags);
 	if (there == 0) {
 		errno = ENOENT;
 		return -1;
@@ -863,7 +942,7 @@ EXPORT int statx(int dirfd, const char *path, int flags, unsigned mask, struct s
 	int there = device_is_there(path);
 
 	if (there < 0)
-		return REAL(statx)(dirfd, place(path, room), flags, mask, about);
+		return REAL(statx)(dirfd, looked_at(path, room), flags, mask, about);
 	errno = ENOENT;
 	*about = (struct statx){.stx_mask = STATX_BASIC_STATS, .stx_mode = S_IFCHR | 0600, .stx_nlink = 1};
 	return there - 1;

@@ -85,25 +85,34 @@ void relay_set_index(struct relay *relay, uint32_t index, size_t size, const str
 		relay->reported_at = 0;
 }
 
+/* By the index's own password, which is empty. */
+static skr_status read_guest_index(struct relay *relay, uint32_t size, struct frame *answer)
+{
+	struct frame command;
+
+	frame_begin(&command, TPM_ST_SESSIONS, TPM2_CC_NV_Read);
+	frame_put(&command, VTPM_USER_DATA, 4);
+	frame_put(&command, VTPM_USER_DATA, 4);
+	frame_put_password(&command);
+	frame_put(&command, size, 2);
+	frame_put(&command, 0, 2);
+	frame_end(&command);
+	do { /* the first password of a boot is noted in NV before it is looked at */
+		TRY(frame_transact(relay->wire, &command, answer));
+	} while (frame_code(answer) == TPM2_RC_RETRY);
+	return OK;
+}
+
 /* What the guest wrote into its index; zero bytes where it wrote nothing, or there is no index. */
 static skr_status read_user_data(struct relay *relay, uint8_t ret[64])
 {
-	struct frame command, answer;
+	struct frame answer;
 
 	memset(ret, 0, 64);
-	for (uint32_t size = 64; size > 0; size /= 2) { /* a smaller index: what there is of it */
-		frame_begin(&command, TPM_ST_SESSIONS, TPM2_CC_NV_Read);
-		frame_put(&command, VTPM_USER_DATA, 4); /* by the index's own password, which is empty */
-		frame_put(&command, VTPM_USER_DATA, 4);
-		frame_put_password(&command);
-		frame_put(&command, size, 2);
-		frame_put(&command, 0, 2);
-		frame_end(&command);
-		TRY(frame_transact(relay->wire, &command, &answer));
-		if (frame_code(&answer) == 0 && answer.len >= TPM_HEADER + 6 + size) {
+	for (uint32_t size = 64; size > 0; size--) { /* of a smaller index what there is */
+		TRY(read_guest_index(relay, size, &answer));
+		if (frame_code(&answer) == 0 && answer.len >= TPM_HEADER + 6 + size)
 			memcpy(ret, answer.data + TPM_HEADER + 6, size);
-			return OK;
-		}
 		if (frame_code(&answer) != TPM2_RC_NV_RANGE)
 			return OK;
 	}
