@@ -98,6 +98,8 @@ static skr_status evict(ESYS_CONTEXT *esys, uint32_t handle)
 	if (object == ESYS_TR_NONE)
 		return OK;
 	CALL(Esys_EvictControl(esys, ESYS_TR_RH_OWNER, object, BY_PASSWORD, handle, &gone));
+	/* Else ESYS goes on knowing the handle by the old name. */
+	CALL(Esys_TR_Close(esys, &object));
 	return OK;
 }
 

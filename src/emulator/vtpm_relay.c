@@ -190,7 +190,7 @@ static skr_status execute(struct relay *relay, struct vtpm_space *space, const s
 	if (nv)
 		return answer_index(relay, space, nv, offset, command, answer);
 	if (!space_map_command(space, &relay->commands, &mapped)) {
-		frame_refuse(answer, TPM2_RC_HANDLE | TPM2_RC_P | TPM2_RC_1); /* nobody's, or another client's */
+		frame_refuse(answer, TPM2_RC_HANDLE | TPM2_RC_H | TPM2_RC_1); /* nobody's, or another client's */
 		return OK;
 	}
 	TRY(frame_transact(relay->wire, &mapped, answer));
