@@ -31,10 +31,4 @@ struct steps_errand {
  */
 skr_status steps_run(const struct steps_errand *errand) MUST_CHECK;
 
-/*
- * The bytes that the hardware vouches for: {"keys":[{"e","key_ops":["encrypt"],"kid","kty","n"}]}, members in this
- * order, appended to `out`. SKR-504 if the transport key is no RSA JWK with a kid.
- */
-skr_status runtime_data_print(const json *transport_key, struct buf *out) MUST_CHECK;
-
 #endif

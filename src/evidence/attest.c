@@ -7,6 +7,31 @@
 #include "base/ossl.h"
 #include "jose/jws.h"
 
+#include <string.h>
+
+skr_status runtime_data_print(const json *transport_key, struct buf *out)
+{
+	static const char *const members[] = {"e", "kid", "kty", "n"};
+	auto_json *data = json_object();
+	json *keys = json_array(), *key = json_object(), *ops = json_array();
+
+	json_set(data, "keys", keys);
+	json_push(keys, key);
+	json_set(key, "key_ops", ops);
+	json_push(ops, json_of_string("encrypt"));
+	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
+		const char *value = json_string_or_null(transport_key, members[i]);
+
+		if (!value || !*value)
+			return FAIL(504, "the transport key has no %s", members[i]);
+		json_set_string(key, members[i], value);
+	}
+	if (strcmp(json_string_or_null(key, "kty"), "RSA") != 0)
+		return FAIL(504, "the transport key is not RSA");
+	json_sort(key);
+	return json_print(data, out);
+}
+
 static skr_status attest_snp(struct azure *azure, const struct buf *runtime_data, const struct evidence *evidence,
                              struct buf *ret_token)
 {

@@ -5,6 +5,12 @@
 #include "evidence/evidence.h"
 
 /*
+ * The bytes that the hardware vouches for: {"keys":[{"e","key_ops":["encrypt"],"kid","kty","n"}]}, members in this
+ * order, appended to `out`. SKR-504 if the transport key is no RSA JWK with a kid.
+ */
+skr_status runtime_data_print(const json *transport_key, struct buf *out) MUST_CHECK;
+
+/*
  * Has the attestation service turn `evidence`, which was collected for `runtime_data`, into a token, by the route that
  * its form takes. A sealed answer is opened in the TPM. Where PCRs moved or the TPM restarted meanwhile (SKR-138, 139)
  * `evidence` is collected anew, once.

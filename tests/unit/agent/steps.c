@@ -2,6 +2,8 @@
 /* The order of the steps, what they tell, and the bytes that the hardware vouches for. */
 #include "agent/steps.h"
 
+#include "evidence/attest.h"
+
 #include "base/file.h"
 #include "base/ossl.h"
 
