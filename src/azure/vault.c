@@ -3,7 +3,6 @@
 
 #include "azure/attestation.h"
 #include "azure/policy.h"
-#include "base/base64.h"
 #include "http/http.h"
 #include "jose/jws.h"
 
@@ -14,7 +13,6 @@
 #define API_VERSION       "7.4"
 #define ANSWER_LIMIT      (128 * 1024)
 #define REQUEST_LIMIT     (80 * 1024)
-#define POLICY_LIMIT      (32 * 1024)
 #define EXPLANATION_MS    5000 /* spent at most on finding out why */
 #define EXPLANATION_LIMIT (8 * 1024)
 
@@ -144,16 +142,6 @@ static skr_status key_read(struct azure *azure, const struct key_config *key, co
 	return json_parse(answer.body.data, answer.body.len, ret);
 }
 
-static skr_status policy_of(const json *bundle, json **ret_policy)
-{
-	auto_buf text = BUF(POLICY_LIMIT);
-	const char *data = NULL;
-
-	TRY(json_string(json_get(bundle, "release_policy"), "data", &data));
-	TRY(base64_decode_any(data, strlen(data), &text));
-	return json_parse(text.data, text.len, ret_policy);
-}
-
 /* Why the key itself cannot be released now; false if its attributes do not say. */
 static bool key_unusable(const json *bundle, struct buf *text)
 {
@@ -175,7 +163,7 @@ static skr_status explain_policy(const json *bundle, const json *claims, struct 
 	auto_json *policy = NULL;
 	size_t unmet = 0;
 
-	if (!bundle || policy_of(bundle, &policy).failure) {
+	if (!bundle || policy_of_bundle(bundle, &policy).failure) {
 		TRY(buf_append_text(text, "its policy cannot be read from here; this machine has "));
 		return policy_summary(claims, text);
 	}
