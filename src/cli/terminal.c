@@ -22,8 +22,7 @@ static const struct {
 } verdicts[] = {
     [VERDICT_GOOD] = {"ok", "\033[32m"}, [VERDICT_NOTE] = {"note", "\033[33m"}, [VERDICT_BAD] = {"FAILED", "\033[31m"}};
 
-/* What services and files supply must not steer the terminal. UTF-8 passes. */
-static void print_clean(FILE *out, const char *text)
+void terminal_print(FILE *out, const char *text)
 {
 	for (const unsigned char *c = (const unsigned char *)text; *c; c++)
 		fputc(*c < 0x20 || *c == 0x7f ? '?' : *c, out);
@@ -58,7 +57,7 @@ void terminal_check(struct terminal *t, enum verdict verdict, const char *name, 
 		fprintf(t->out, "%-*s  ", NAME_WIDTH, name);
 	else
 		fprintf(t->out, "%-*s  %s  ", NAME_WIDTH, name, time);
-	print_clean(t->out, detail);
+	terminal_print(t->out, detail);
 	fputc('\n', t->out);
 	fflush(t->out);
 }
@@ -89,7 +88,7 @@ static void print_folded(const struct terminal *t, FILE *out, const char *indent
 		char line[1024];
 		snprintf(line, sizeof(line), "%.*s", (int)take, text);
 		fputs(indent, out);
-		print_clean(out, line);
+		terminal_print(out, line);
 		fputc('\n', out);
 		text += take;
 		text += strspn(text, " ");
@@ -153,7 +152,7 @@ void terminal_heading(struct terminal *t, const char *format, ...)
 	va_end(args);
 	fprintf(t->out, "%s%s", t->begun ? "\n" : "", t->colour ? "\033[1m" : "");
 	t->begun = true;
-	print_clean(t->out, text);
+	terminal_print(t->out, text);
 	fprintf(t->out, "%s\n", t->colour ? "\033[0m" : "");
 }
 

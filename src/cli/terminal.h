@@ -19,6 +19,9 @@ struct terminal {
 /* For the standard streams: colour only on a terminal, and not where NO_COLOR is set or TERM is dumb. */
 struct terminal terminal_standard(void);
 
+/* Text as it is, but what services and files supply must not steer a terminal: control characters become "?". */
+void terminal_print(FILE *out, const char *text);
+
 enum verdict { VERDICT_GOOD, VERDICT_NOTE, VERDICT_BAD };
 
 /*
