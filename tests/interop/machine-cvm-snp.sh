@@ -14,7 +14,12 @@ refuses_another_machines_key 'x-ms-isolation-tee.x-ms-sevsnpvm-launchmeasurement
 refuses_policy paravisor "$(policy_of x-ms-attestation-type=sevsnpvm x-ms-compliance-status=azure-compliant-cvm)" \
 	'x-ms-compliance-status'
 refuses_policy tdx "$(policy_of x-ms-isolation-tee.x-ms-attestation-type=tdxvm)" 'x-ms-isolation-tee.x-ms-attestation-type'
-refuses_evidence trusted-launch 134 "a confidential VM is not taken for a Trusted Launch VM"
+
+# Who asks for less by name gets a token that says less, and no key of a confidential VM.
+with_evidence trusted-launch
+fails_with 332 "as a Trusted Launch VM it gets no key of a confidential one" cli doctor --config "$SKR_RUN/trusted-launch.conf" skr
+check_says "$machine: the claim that is not met is named" 'x-ms-isolation-tee.x-ms-attestation-type' cat said.out
+
 refuses_evidence azure-cvm-direct 145 "the paravisor's report alone does not release keys"
 refuses_evidence snp 100 "there is no device of a container"
 refuses_evidence tdx 100 "there is no configfs-tsm of a TD"

@@ -53,11 +53,16 @@ refuses_another_machines_key() {
 	check_says "$machine: the claim that is not met is named" "$1" cat said.out
 }
 
+# with_evidence WORD : writes WORD.conf, the configuration with this evidence in place of the machine's.
+with_evidence() {
+	sed '/^evidence = /d' "$SKR_PKCS11_CONF" | sed "s/^\[token skr\]$/&\nevidence = $1/" >"$1.conf"
+}
+
 # refuses_evidence WORD NUMBER TEXT : the login fails so, and the vault is not asked.
 refuses_evidence() {
 	local before
 	before=$(asked_for_keys)
-	sed '/^evidence = /d' "$SKR_PKCS11_CONF" | sed "s/^\[token skr\]$/&\nevidence = $1/" >"$1.conf"
+	with_evidence "$1"
 	fails_with "$2" "$3" cli doctor --config "$SKR_RUN/$1.conf" skr
 	check "$machine: the vault was not asked" test "$(asked_for_keys)" = "$before"
 }
