@@ -203,7 +203,8 @@ static skr_status replace_ak(void *context)
 
 static skr_status make_state_dir(const struct vtpm *v, char path[4096])
 {
-	int len = snprintf(path, 4096, "%s/tpm", v->e->dir);
+	/* The two kinds of machine have objects of the same names under different owners. */
+	int len = snprintf(path, 4096, "%s/tpm%s", v->e->dir, is_trusted_launch(v) ? "-trusted-launch" : "");
 
 	if (len >= 4096)
 		return FAIL(17, "path too long: %s/tpm", v->e->dir);

@@ -11,9 +11,10 @@
  */
 
 /*
- * Starts swtpm (found in PATH) with state in DIR/tpm, provisions it (AK at 0x81000003, SRK, EK, NV indices, PCRs by the
- * event log that is written to DIR/binary_bios_measurements) and the relay on two neighbouring loopback ports; sets
- * e->tpm_port (the lower). A second start in the directory takes the seeds that are there. SKR-130 with swtpm's words.
+ * Starts swtpm (found in PATH) with state in DIR/tpm (Trusted Launch: DIR/tpm-trusted-launch), provisions it (AK at
+ * 0x81000003, SRK, EK, NV indices, PCRs by the event log that is written to DIR/binary_bios_measurements) and the relay
+ * on two neighbouring loopback ports; sets e->tpm_port (the lower). A second start in the directory takes the seeds
+ * that are there. SKR-130 with swtpm's words.
  */
 skr_status vtpm_open(struct emulator *e) MUST_CHECK;
 void vtpm_close(struct emulator *e); /* ends swtpm and waits for it */
