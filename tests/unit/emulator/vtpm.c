@@ -352,7 +352,6 @@ static void the_report_is_made_anew_when_the_last_one_is_two_seconds_old(void **
 	assert_memory_equal(first, "ABABABAB", 8);
 	wait_for_the_paravisor();
 	assert_int_equal(nv_read(fd, VTPM_REPORT, 512, 512, &answer), 0);
-	auto_buf stale = BUF(4096);
 	assert_int_equal(nv_read(fd, VTPM_REPORT, 1, 2599, &answer), 0);
 	read_claims(fd, second, NULL);
 	assert_memory_equal(second, "CDCDCDCD", 8);
