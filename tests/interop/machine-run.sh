@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # skr-emulator run: a command inside a machine of each kind; exit codes, signals, what is left behind.
 . "$(dirname "$0")/../support/interop.sh"
-need p11tool
+need p11tool pgrep
 emulator=$build/src/skr-emulator
 unset XDG_RUNTIME_DIR
 export HOME=$SKR_RUN
@@ -38,9 +38,11 @@ check_says "as the module would say" 'SKR-003 ' cat run.out
 
 # Signals: a Ctrl-C goes to the whole group, SIGTERM to the emulator alone; either way the command decides.
 started() { for _ in {1..300}; do [ ! -s started ] || return 0; sleep 0.1; done; return 1; }
+kind=cvm-snp
+command -v swtpm >/dev/null || kind=container
 for signal in INT TERM HUP; do
 	rm -f started
-	setsid "$emulator" run -- sh -c 'trap "exit 9" INT TERM HUP; echo "$SKR_EMULATOR_DIR" >started; while :; do sleep 0.1; done' &
+	setsid "$emulator" run --machine $kind -- sh -c 'trap "exit 9" INT TERM HUP; echo "$SKR_EMULATOR_DIR" >started; while :; do sleep 0.1; done' &
 	pid=$!
 	children+=($pid)
 	started
@@ -49,6 +51,7 @@ for signal in INT TERM HUP; do
 	wait $pid || status=$?
 	check "SIG$signal reaches the command, which ends as it wants" test $status = 9
 	check "and leaves nothing behind" test ! -e "$(cat started)"
+	check_fails "nor any process, not even the TPM's" pgrep -f "$(cat started)"
 done
 
 folder=$(run sh -c 'echo "$SKR_EMULATOR_DIR"')
