@@ -26,7 +26,7 @@
 
 struct tpm {
 	TSS2_TCTI_CONTEXT_COMMON_V2 tcti; /* what tpm2-tss sends by: the first member, so that it can be cast back */
-	int fd;                           /* of the device; -1: */
+	int fd;                           /* of device or socket; -1: */
 	TSS2_TCTI_CONTEXT *other;         /* any other way to a TPM */
 	TSS2_SYS_CONTEXT *sys;
 	size_t sys_size;
@@ -92,7 +92,7 @@ static skr_status other_exchange(struct tpm *tpm, uint8_t *reply, size_t *ret_le
 	if (rc)
 		return FAIL(130, "sending to the TPM: %s", Tss2_RC_Decode(rc));
 	tpm->silent = true;
-	/* Not every one of them holds a deadline itself. */
+	/* They hold no deadline; where this is not known either, the module's own ends the agent. */
 	int64_t left = deadline_left(tpm->deadline);
 	if (Tss2_Tcti_GetPollHandles(tpm->other, waiting, &count) == TSS2_RC_SUCCESS &&
 	    poll(waiting, count, left > INT32_MAX ? INT32_MAX : (int)left) == 0)
@@ -273,12 +273,20 @@ static skr_status consumed(struct tpm *tpm, const char *command, size_t paramete
 
 /* --- Opening and closing --- */
 
+/* What follows the word and its colon; NULL: another word. */
+static const char *after(const char *word, const char *tcti)
+{
+	return strncmp(tcti, word, strlen(word)) == 0 ? tcti + strlen(word) : NULL;
+}
+
 static skr_status connect_to(struct tpm *tpm, const char *tcti)
 {
-	static const char device[] = "device:";
+	const char *device = after("device:", tcti), *socket = after("swtpm:", tcti);
 
-	if (strncmp(tcti, device, sizeof(device) - 1) == 0)
-		return tpm_device_open(tcti + sizeof(device) - 1, tpm->deadline, &tpm->fd);
+	if (device)
+		return tpm_device_open(device, tpm->deadline, &tpm->fd);
+	if (socket && tpm_socket_understands(socket))
+		return tpm_socket_open(socket, tpm->deadline, &tpm->fd);
 	TSS2_RC rc = Tss2_TctiLdr_Initialize(tcti, &tpm->other);
 	if (rc)
 		return FAIL(130, "%s: %s (0x%x)", tcti, Tss2_RC_Decode(rc), rc);

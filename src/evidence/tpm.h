@@ -25,7 +25,7 @@ struct tpm_nv {
 
 #define TPM_AK_HANDLE 0x81000003U
 
-/* `tcti`: "device:PATH", or what tpm2-tss loads a library for ("swtpm:host=127.0.0.1,port=2321", "tabrmd:"). */
+/* `tcti`: "device:PATH", "swtpm:host=127.0.0.1,port=2321", or what tpm2-tss loads a library for ("tabrmd:"). */
 skr_status tpm_open(const char *tcti, struct deadline deadline, struct tpm **ret) MUST_CHECK;
 /* Takes NULL. Half a second of its own for flushing, if the deadline is past. */
 void tpm_close(struct tpm *tpm);

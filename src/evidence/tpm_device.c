@@ -3,12 +3,16 @@
 
 #include "base/file.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <inttypes.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -108,6 +112,46 @@ static skr_status wait_for(int fd, short events, struct deadline deadline, bool 
 			return OK;
 		}
 	}
+}
+
+static bool read_address(const char *where, struct sockaddr_in *ret)
+{
+	char host[INET_ADDRSTRLEN], rest;
+	uint16_t port;
+
+	if (sscanf(where, "host=%15[0-9.],port=%5" SCNu16 "%c", host, &port, &rest) != 2)
+		return false;
+	*ret = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port)};
+	return inet_pton(AF_INET, host, &ret->sin_addr) == 1;
+}
+
+bool tpm_socket_understands(const char *where)
+{
+	struct sockaddr_in address;
+
+	return read_address(where, &address);
+}
+
+skr_status tpm_socket_open(const char *where, struct deadline deadline, int *ret_fd)
+{
+	auto_fd fd = fd_above_stdio(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+	struct sockaddr_in address = {0};
+	int error = 0;
+	socklen_t size = sizeof(error);
+	bool ready = false;
+
+	if (fd < 0)
+		return FAIL(16, "a socket to the TPM: %s", strerror(errno));
+	if (!read_address(where, &address))
+		return FAIL(130, "swtpm:%s: not understood", where);
+	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) != 0 && errno != EINPROGRESS)
+		return FAIL(130, "swtpm:%s: %s", where, strerror(errno));
+	TRY(wait_for(fd, POLLOUT, deadline, &ready));
+	if (!ready || getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0 || error)
+		return FAIL(130, "swtpm:%s: %s", where, strerror(ready ? error : ETIMEDOUT));
+	*ret_fd = fd;
+	fd = -1;
+	return OK;
 }
 
 skr_status tpm_device_send(int fd, const uint8_t *command, size_t len, struct deadline deadline)

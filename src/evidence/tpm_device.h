@@ -8,8 +8,8 @@
 #include <stdbool.h>
 
 /*
- * The TPM's character device, in bytes: one command written, one reply read. In place of tpm2-tss's own device
- * transport, which waits for ever and does not say why a device did not open.
+ * The TPM's character device, or swtpm's socket, in bytes: one command written, one reply read. In place of tpm2-tss's
+ * own transports, which wait for ever, and do not say why a device did not open.
  */
 
 #define TPM_MESSAGE_LIMIT  4096 /* of a command or reply: TPM_BUFSIZE of the kernel */
@@ -20,6 +20,10 @@
  * 021 hidden from this service, 016.
  */
 skr_status tpm_device_open(const char *path, struct deadline deadline, int *ret_fd) MUST_CHECK;
+
+/* "host=127.0.0.1,port=2321", an address and not a name: SKR-130. */
+bool tpm_socket_understands(const char *where) MUST_CHECK;
+skr_status tpm_socket_open(const char *where, struct deadline deadline, int *ret_fd) MUST_CHECK;
 
 skr_status tpm_device_send(int fd, const uint8_t *command, size_t len, struct deadline deadline) MUST_CHECK;
 

@@ -168,23 +168,32 @@ static void each_collection_has_a_transport_key_of_its_own(void **state)
 	assert_nothing_left(&played);
 }
 
-static void a_tpm_without_terminal_is_reached_by_tpm2_tss(void **state)
+static void collect_and_open_by(const char *tcti)
 {
-	NEED_TPM();
 	auto_vtpm_machine machine = {0};
 	auto_buf opened = BUF(512);
 	uint8_t sealed[256];
+
+	assert_ok(vtpm_collect(tcti, VTPM_CONFIDENTIAL, ours, DEADLINE, &machine));
+	seal_to(&machine, "SHA256", "an AES key", sealed);
+	assert_ok(vtpm_transport_open(tcti, &machine.transport, "SHA256", sealed, 256, DEADLINE, &opened));
+	assert_string_equal(buf_text(&opened), "an AES key");
+	assert_int_equal(machine.transport.commands, 14 + 5); /* the report has two pieces here */
+	assert_nothing_left(&played);
+}
+
+static void a_tpm_is_reached_by_a_socket_and_by_tpm2_tss(void **state)
+{
+	NEED_TPM();
+	char by_tpm2_tss[64];
 
 	played.plays_paravisor = false;
 	played.report_size = 2048;
 	install_report(&played, ours);
 	played.report_size = 2600;
-	assert_ok(vtpm_collect(played.swtpm_tcti, VTPM_CONFIDENTIAL, ours, DEADLINE, &machine));
-	seal_to(&machine, "SHA256", "an AES key", sealed);
-	assert_ok(vtpm_transport_open(played.swtpm_tcti, &machine.transport, "SHA256", sealed, 256, DEADLINE, &opened));
-	assert_string_equal(buf_text(&opened), "an AES key");
-	assert_int_equal(machine.transport.commands, 14 + 5); /* the report has two pieces here */
-	assert_nothing_left(&played);
+	collect_and_open_by(played.swtpm_tcti);
+	snprintf(by_tpm2_tss, sizeof(by_tpm2_tss), "swtpm:host=localhost,port=%d", played.port); /* a name */
+	collect_and_open_by(by_tpm2_tss);
 }
 
 static void the_report_alone_needs_no_key_of_the_tpm(void **state)
@@ -540,7 +549,7 @@ int main(void)
 	    TEST(a_confidential_machine_is_collected_with_the_fewest_commands),
 	    TEST(what_is_sealed_to_the_transport_key_opens),
 	    TEST(each_collection_has_a_transport_key_of_its_own),
-	    TEST(a_tpm_without_terminal_is_reached_by_tpm2_tss),
+	    TEST(a_tpm_is_reached_by_a_socket_and_by_tpm2_tss),
 	    TEST(the_report_alone_needs_no_key_of_the_tpm),
 	    TEST(trusted_launch_looks_for_no_report),
 	    TEST(without_a_report_it_is_no_confidential_vm),
