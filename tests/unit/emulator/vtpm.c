@@ -604,6 +604,24 @@ static void two_devices_have_all_the_slots_each(void **state)
 	assert_int_equal(described_number(NULL, "open"), 0);
 }
 
+static void a_session_that_its_device_saved_outlives_it(void **state)
+{
+	(void)state;
+	uint32_t session;
+	struct frame command, answer;
+	int fd = open_device();
+	assert_int_equal(start_session(fd, &session), 0);
+	frame_begin(&command, TPM_ST_NO_SESSIONS, TPM2_CC_ContextSave);
+	frame_put(&command, session, 4);
+	assert_int_equal(ask(fd, &command, &answer), 0);
+	close(fd);
+	assert_int_equal(described_number("handles", "saved_sessions"), 1);
+	fd = open_device();
+	assert_int_equal(flush(fd, session), 0);
+	close(fd);
+	assert_nothing_is_left();
+}
+
 static void a_client_without_resource_manager_leaves_what_it_does_not_flush(void **state)
 {
 	(void)state;
@@ -795,6 +813,7 @@ int main(void)
 	    cmocka_unit_test_setup(a_replaced_key_lasts_until_the_next_boot, reset),
 	    cmocka_unit_test_setup(another_start_in_the_directory_finds_the_same_keys, reset),
 	    cmocka_unit_test_setup(two_devices_have_all_the_slots_each, reset),
+	    cmocka_unit_test_setup(a_session_that_its_device_saved_outlives_it, reset),
 	    cmocka_unit_test_setup(a_client_without_resource_manager_leaves_what_it_does_not_flush, reset),
 	    cmocka_unit_test_setup(commands_are_counted_by_name, reset),
 	    cmocka_unit_test_setup(an_answer_can_be_another, reset),
