@@ -8,19 +8,32 @@
 
 #include <sys/stat.h>
 
-/* An emulator of this kind, far enough to have hardware. */
+/* An emulator of this kind, far enough to have hardware. All share a folder, and with it the keys of the hardware. */
 static void open_kind(enum machine_kind kind)
 {
-	assert_int_equal(make_directory(), 0);
-	emulator.kind = kind;
-	emulator.https_port = 4711;
+	char context[128];
+	snprintf(context, sizeof(context), "%s/security-context", test_directory);
+	remove_files(context);
+	emulator = (struct emulator){.dir = test_directory, .kind = kind, .https_port = 4711};
 	assert_ok(hardware_open(&emulator));
 }
 
 static void close_kind(void)
 {
 	hardware_close(&emulator);
+}
+
+static int open_folder(void **state)
+{
+	(void)state;
+	return make_directory();
+}
+
+static int close_folder(void **state)
+{
+	(void)state;
 	remove_files(test_directory);
+	return 0;
 }
 
 static bool there_is(const char *name)
@@ -262,5 +275,5 @@ int main(void)
 	    cmocka_unit_test(the_endpoints_name_what_the_machine_has),
 	    cmocka_unit_test(programs_are_found_by_path_alone), /* last: it takes PATH away */
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, open_folder, close_folder);
 }
