@@ -6,6 +6,7 @@
 #include "agent/peer.h"
 #include "agent/protocol.h"
 #include "agent/steps.h"
+#include "base/audit.h"
 #include "base/log.h"
 #include "base/ossl.h"
 #include "config/config.h"
@@ -134,6 +135,25 @@ static void log_peer(const struct agent_request *request)
 		         (long)peer.pid, (unsigned long)peer.uid, (unsigned long)peer.gid);
 }
 
+/* Who was refused, and what they asked for. The module of the refused may say nothing of it. */
+static void note_refused_peer(const struct config *config, const struct agent_request *request)
+{
+	json *record = audit_record("security");
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	json_set_string(record, "token", request->token);
+	json_set_string(record, "result", "failed");
+	json_set_number(record, "failure", status_last()->failure);
+	json_set_string(record, "sentence", status_message());
+	if (getsockopt(PEER, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0) {
+		json_set_number(record, "peer_pid", peer.pid);
+		json_set_number(record, "peer_uid", peer.uid);
+		json_set_number(record, "peer_gid", peer.gid);
+	}
+	audit_note(&config->trail, record);
+}
+
 static skr_status work(const struct config *config, const struct agent_request *request, struct deadline *deadline)
 {
 	const struct token_config *token = config_token(config, request->token);
@@ -169,7 +189,11 @@ static skr_status serve(struct config **config, struct deadline *deadline)
 	*deadline = deadline_of(&request);
 	TRY(configuration(config));
 	log_open((*config)->log, (*config)->log_level, "skr-agent");
-	TRY(peer_check(PEER, *config));
+	skr_status status = peer_check(PEER, *config);
+	if (status.failure) {
+		note_refused_peer(*config, &request);
+		return status;
+	}
 	log_peer(&request);
 	return work(*config, &request, deadline);
 }

@@ -26,6 +26,7 @@ static const struct message_shape open_shape = {"open", {"index", "wrapped"}};
 static const struct message_shape answer_shapes[] = {
     [AGENT_STEP] = {"step", {"name"}},
     [AGENT_DONE] = {"done", {"name", "ms", "detail"}},
+    [AGENT_FACTS] = {"facts", {"facts"}},
     [AGENT_TRANSPORT] = {"transport", {"kid", "size"}},
     [AGENT_KEY] = {"key", {"index", "jws"}},
     [AGENT_OPENED] = {"opened", {"index", "wrapped"}},
@@ -47,7 +48,8 @@ void agent_message_done(struct agent_message *message)
 	buf_done(&message->jws);
 	buf_done(&message->wrapped);
 	json_free(message->bundle);
-	message->bundle = NULL;
+	json_free(message->facts);
+	message->bundle = message->facts = NULL;
 }
 
 void agent_open_done(struct agent_open *open)
@@ -257,6 +259,33 @@ static skr_status read_done(const json *message, struct agent_message *ret)
 	return read_text(message, "detail", ret->detail, sizeof(ret->detail));
 }
 
+static skr_status check_fact(const json *fact)
+{
+	const char *name = json_name(fact), *text = json_text(fact);
+
+	if (!*name || strlen(name) >= PROTOCOL_FACT_NAME_SIZE ||
+	    name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")])
+		return FAIL(504, "not the name of a fact: %.64s", name);
+	if (!text || strlen(text) >= PROTOCOL_FACT_SIZE)
+		return FAIL(504, "fact %s is no text of at most %d bytes", name, PROTOCOL_FACT_SIZE - 1);
+	for (const char *c = text; *c; c++)
+		if (*c < 0x20 || *c > 0x7e)
+			return FAIL(504, "fact %s is not printable", name);
+	return OK;
+}
+
+static skr_status read_facts(const json *message, struct agent_message *ret)
+{
+	const json *facts = json_get(message, "facts");
+
+	if (json_kind(facts) != JSON_OBJECT || json_count(facts) > PROTOCOL_FACTS_LIMIT)
+		return FAIL(504, "facts is no object of at most %d members", PROTOCOL_FACTS_LIMIT);
+	for (const json *fact = json_first(facts); fact; fact = json_next(fact))
+		TRY(check_fact(fact));
+	ret->facts = json_copy(facts);
+	return ret->facts ? OK : FAIL(14, "a copy of facts");
+}
+
 static skr_status read_key(const json *message, struct agent_message *ret)
 {
 	const char *jws;
@@ -316,9 +345,9 @@ static skr_status read_nothing(const json *message, struct agent_message *ret)
 static skr_status message_read(const json *message, struct agent_message *ret)
 {
 	static skr_status (*const readers[ANSWER_SHAPES])(const json *, struct agent_message *) = {
-	    [AGENT_STEP] = read_step_name, [AGENT_DONE] = read_done,       [AGENT_TRANSPORT] = read_transport,
-	    [AGENT_KEY] = read_key,        [AGENT_OPENED] = read_opened,   [AGENT_HANDED] = read_handed,
-	    [AGENT_END] = read_nothing,    [AGENT_FAILURE] = read_failure,
+	    [AGENT_STEP] = read_step_name,      [AGENT_DONE] = read_done,       [AGENT_FACTS] = read_facts,
+	    [AGENT_TRANSPORT] = read_transport, [AGENT_KEY] = read_key,         [AGENT_OPENED] = read_opened,
+	    [AGENT_HANDED] = read_handed,       [AGENT_FAILURE] = read_failure, [AGENT_END] = read_nothing,
 	};
 	const char *type;
 
@@ -342,7 +371,7 @@ skr_status agent_message_parse(const void *data, size_t len, struct agent_messag
 	TRY(from_the_other_half(message_read(tree, &message)));
 	*ret = message;
 	message.jws = message.wrapped = (struct buf){.data = NULL};
-	message.bundle = NULL;
+	message.bundle = message.facts = NULL;
 	return OK;
 }
 
@@ -372,6 +401,9 @@ skr_status agent_message_print(const struct agent_message *message, struct buf *
 		json_set_string(tree, "name", message->name);
 		json_set_number(tree, "ms", message->ms);
 		json_set_string(tree, "detail", message->detail);
+		break;
+	case AGENT_FACTS:
+		json_set(tree, "facts", json_copy(message->facts));
 		break;
 	case AGENT_KEY:
 		json_set_number(tree, "index", message->index);

@@ -15,6 +15,8 @@
  *   module → agent   request   {version, token, transport_key (public JWK with kid), nonce, deadline_ms}
  *   agent → module   step      {name}              a step begins: evidence, attestation, identity, release
  *                    done      {name, ms, detail}  it ended well; detail is one line for people, may be ""
+ *                    facts     {facts}             for the audit trail: names and short texts, which the module cannot
+ *                                                  verify and decides nothing by
  *                    transport {kid, size}         the vault wraps to another key than the module's, one that this
  *                                                  machine's TPM keeps: its kid, and the bytes of what it encrypts
  *                    key       {index, jws}        one per key of the token, in the configuration's order
@@ -35,6 +37,9 @@
 #define PROTOCOL_MESSAGES_LIMIT 256 /* of one answer */
 #define PROTOCOL_WRAPPED_LIMIT  (16 * 1024)
 #define PROTOCOL_OPEN_LIMIT     1024 /* bytes of an outer layer: RSA-8192 */
+#define PROTOCOL_FACTS_LIMIT    24   /* of one message */
+#define PROTOCOL_FACT_NAME_SIZE 160  /* [A-Za-z0-9._-], a key's name in it, and the zero byte */
+#define PROTOCOL_FACT_SIZE      128  /* printable ASCII, and the zero byte */
 
 struct agent_request {
 	char token[33];
@@ -48,6 +53,7 @@ void agent_request_done(struct agent_request *request);
 enum agent_message_type {
 	AGENT_STEP,
 	AGENT_DONE,
+	AGENT_FACTS,
 	AGENT_TRANSPORT,
 	AGENT_KEY,
 	AGENT_OPENED,
@@ -61,6 +67,7 @@ struct agent_message {
 	char name[24];                /* step, done */
 	int64_t ms;                   /* done */
 	char detail[256];             /* done */
+	json *facts;                  /* facts */
 	char kid[65];                 /* transport */
 	int64_t size;                 /* transport */
 	int64_t index;                /* key, opened, handed */

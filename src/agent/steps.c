@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/steps.h"
 
+#include "agent/facts.h"
 #include "agent/handover.h"
 #include "azure/attestation.h"
 #include "azure/identity.h"
@@ -48,6 +49,14 @@ static void course_done(struct course *course)
 	}
 }
 
+/* Takes `facts`. */
+static skr_status tell_facts(const struct course *course, json *facts)
+{
+	auto_agent_message message = {.type = AGENT_FACTS, .facts = facts};
+
+	return course->errand->tell(&message, course->errand->with);
+}
+
 /* ---- the steps, each with one line of detail for people ---- */
 
 static skr_status evidence_step(struct course *course, char *detail, size_t size)
@@ -56,6 +65,7 @@ static skr_status evidence_step(struct course *course, char *detail, size_t size
 
 	TRY(evidence_collect(&course->azure, course->runtime_data.data, course->runtime_data.len, evidence));
 	evidence_describe(evidence, detail, size);
+	TRY(tell_facts(course, facts_of_evidence(evidence)));
 	if (evidence->form == EVIDENCE_DIRECT_SNP || evidence->form == EVIDENCE_DIRECT_TDX)
 		return FAIL(145,
 		            "evidence = %s: the vault would wrap the key to the vTPM's endorsement key, which may not "
@@ -77,7 +87,9 @@ static void duration_text(int64_t seconds, char out[32])
 
 static skr_status attest(struct course *course)
 {
-	return evidence_attest(&course->azure, &course->runtime_data, &course->evidence, &course->attestation);
+	TRY(evidence_attest(&course->azure, &course->runtime_data, &course->evidence, &course->attestation));
+	TRY(tell_facts(course, facts_of_request("request-attestation", &course->azure)));
+	return tell_facts(course, facts_of_attestation(&course->attestation));
 }
 
 static skr_status attestation_step(struct course *course, char *detail, size_t size)
@@ -236,6 +248,14 @@ static skr_status open_for_module(struct course *course, size_t index)
 
 /* ---- the last step ---- */
 
+static skr_status tell_request(const struct course *course, const struct key_config *key)
+{
+	char name[PROTOCOL_FACT_NAME_SIZE];
+
+	snprintf(name, sizeof(name), "request-release.%s", key->name);
+	return tell_facts(course, facts_of_request(name, &course->azure));
+}
+
 /* "keys/www -> version 0123…", one after the other. */
 static void note_version(const struct key_config *key, const char *version, char *detail, size_t size)
 {
@@ -251,6 +271,7 @@ static skr_status release_from_vault(struct course *course, size_t index, char *
 	char version[48];
 
 	TRY(release_key(course, key, &jws));
+	TRY(tell_request(course, key));
 	version_text(&jws, version);
 	TRY(tell_key(course, index, &jws));
 	if (course->evidence.form == EVIDENCE_GUEST)
@@ -272,6 +293,7 @@ static skr_status release_from_sidecar(struct course *course, size_t index, char
 		status = vault_key(&course->azure, key, buf_text(&access->token), &message.bundle);
 	}
 	TRY(status);
+	TRY(tell_request(course, key));
 	TRY(handover_seal(&course->azure, key, course->errand->request->transport_key, &message.wrapped));
 	TRY(course->errand->tell(&message, course->errand->with));
 	note_version(key, "by the sidecar", detail, size);

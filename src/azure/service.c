@@ -228,6 +228,8 @@ static void attempt(struct azure *azure, const struct service *service, const st
 	struct outcome outcome = {.asked_ms = -1};
 
 	outcome.status = http_call(azure->http, request, azure->deadline, answer);
+	if (!outcome.status.failure)
+		snprintf(azure->request_id, sizeof(azure->request_id), "%s", answer->request_id);
 	if (!outcome.status.failure && answer->status != 200) {
 		service_error_parse(answer->status, answer->body.data, answer->body.len, &outcome.error);
 		if (answer->retry_after_s >= 0)
@@ -364,8 +366,10 @@ static skr_status call(struct azure *azure, const struct service *service, const
 			http_answer_done(answer);
 			*answer = (struct http_answer){0};
 		}
-		if (!outcome.status.failure)
+		if (!outcome.status.failure) {
+			azure->attempts = n;
 			return OK;
+		}
 		int allowed = attempts_allowed(service, &outcome, began);
 		struct status_record *record = status_amend();
 		snprintf(record->step, sizeof(record->step), "%s", service->step);

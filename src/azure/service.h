@@ -16,6 +16,8 @@ struct azure {
 	const struct token_config *token;
 	struct http *http; /* connections are reused within it */
 	struct deadline deadline;
+	char request_id[80]; /* of the last answer that came well; empty: none */
+	int attempts;        /* that this one took */
 };
 
 /*

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/audit.h"
 
+#include "base/audit_chain.h"
+#include "base/audit_socket.h"
 #include "base/deadline.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -11,8 +13,6 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-
-#define LINE_LIMIT (16 * 1024)
 
 json *audit_record(const char *event)
 {
@@ -28,6 +28,7 @@ json *audit_record(const char *event)
 	json_set_number(record, "monotonic", monotonic_ms());
 	json_set_number(record, "pid", getpid());
 	json_set_number(record, "uid", geteuid());
+	json_set_string(record, "program", program_invocation_short_name);
 	json_set_string(record, "event", event);
 	return record;
 }
@@ -49,16 +50,46 @@ static skr_status append(const char *path, const struct buf *line, int failure)
 	return OK;
 }
 
-skr_status audit_write(const char *path, json *record, int failure)
+static skr_status to_file(const struct audit_trail *trail, json *record, int failure)
+{
+	auto_buf line = BUF(AUDIT_LINE_LIMIT);
+
+	if (trail->chained)
+		return audit_chain_append(trail->file, record, failure);
+	TRY(json_print(record, &line));
+	TRY(buf_append(&line, "\n", 1));
+	return append(trail->file, &line, failure);
+}
+
+static skr_status deliver(const struct audit_trail *trail, json *record, int failure)
+{
+	switch (trail->to) {
+	case AUDIT_TO_SYSLOG:
+		return audit_to_syslog(trail->socket, record, failure);
+	case AUDIT_TO_JOURNALD:
+		return audit_to_journald(trail->socket, record, failure);
+	case AUDIT_TO_FILE:
+		break;
+	}
+	return to_file(trail, record, failure);
+}
+
+bool audit_is_kept(const struct audit_trail *trail)
+{
+	return trail->to != AUDIT_TO_FILE || trail->file;
+}
+
+skr_status audit_write(const struct audit_trail *trail, json *record, int failure)
 {
 	auto_json *owned = record;
-	auto_buf line = BUF(LINE_LIMIT);
 
-	if (!path)
+	if (!audit_is_kept(trail))
 		return OK;
-	TRY(json_print(owned, &line));
-	TRY(buf_append(&line, "\n", 1));
-	return append(path, &line, failure);
+	skr_status status = deliver(trail, owned, failure);
+	/* A line too long, or no memory for it: it is the record that is missing. */
+	if (status.failure && status.failure != failure)
+		return FAIL(failure, "%s", status_message());
+	return status;
 }
 
 static atomic_uint dropped;
@@ -74,11 +105,11 @@ static void complain(void)
 		         status_message(), count);
 }
 
-void audit_note(const char *path, json *record)
+void audit_note(const struct audit_trail *trail, json *record)
 {
 	struct status_record before = *status_last();
 
-	if (audit_write(path, record, 17).failure)
+	if (audit_write(trail, record, 17).failure)
 		complain();
 	*status_amend() = before;
 }

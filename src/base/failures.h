@@ -30,8 +30,8 @@ enum failure_family { FAMILY_NONE, FAMILY_TRANSIENT, FAMILY_REFUSED, FAMILY_UNTR
 	X(14,  LOCAL,     "out of memory", "free memory, or raise the limit of this process") \
 	X(15,  TRANSIENT, "no randomness from the kernel", "a security module forbids getrandom; allow it") \
 	X(16,  TRANSIENT, "out of file descriptors", "raise the limit: ulimit -n, or LimitNOFILE= in the service's unit") \
-	X(17,  NOTE,      "audit record not written", "look at the space and the permissions of the audit file") \
-	X(18,  REFUSED,   "audit record required but not written", "look at the space and the permissions of the audit file") \
+	X(17,  NOTE,      "audit record not written", "look at the space and the permissions of the audit file, or at who listens to the socket of audit_to") \
+	X(18,  REFUSED,   "audit record required but not written", "look at the space and the permissions of the audit file, or at who listens to the socket of audit_to") \
 	X(19,  UNTRUSTED, "the clock of this machine and the peer's disagree", "set the clock") \
 	X(20,  NOTE,      "workload identity variables are absent", "start the program with the environment the AKS webhook gives") \
 	X(21,  REFUSED,   "device hidden from this service", "look at PrivateDevices=, DeviceAllow= and ReadWritePaths= in the service's unit") \

@@ -99,8 +99,14 @@ static skr_status check_global(const struct config_reader *reader)
 	const struct ini_line at = {
 	    .path = reader->config->path, .number = reader->global_line, .section = "skr-pkcs11"};
 
-	if (reader->config->audit == AUDIT_REQUIRED && !reader->config->audit_file)
-		return ini_fail(&at, "audit = required needs audit_file");
+	const struct audit_trail *trail = &reader->config->trail;
+
+	if (trail->to != AUDIT_TO_FILE && trail->file)
+		return ini_fail(&at, "audit_file belongs to audit_to = file; the trail goes to one place");
+	if (trail->chained && !trail->file)
+		return ini_fail(&at, "audit_chain = yes needs audit_file: a chain is one of lines in a file");
+	if (reader->config->audit == AUDIT_REQUIRED && !audit_is_kept(trail))
+		return ini_fail(&at, "audit = required needs audit_file, or audit_to = syslog or journald");
 	return OK;
 }
 

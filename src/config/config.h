@@ -3,6 +3,7 @@
 #define SKR_CONFIG_CONFIG_H
 
 #include "base/arena.h"
+#include "base/audit.h"
 #include "base/log.h"
 #include "base/status.h"
 
@@ -79,7 +80,7 @@ struct config {
 	long agent_uid;          /* uid that must own the other end of the socket; 0 */
 	const char *agent_group; /* whose members may ask an agent that listens on a socket */
 	const char *tpm;         /* device:/dev/tpmrm0: how tpm2-tss reaches the vTPM (TCTI) */
-	const char *audit_file;  /* NULL: none */
+	struct audit_trail trail;
 	enum audit_policy audit;
 	const char *runtime_dir; /* NULL: none */
 	enum fork_policy fork;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/audit_socket.h"
 #include "config/endpoint.h"
 
 #include <ctype.h>
@@ -146,6 +147,36 @@ static skr_status read_log(struct config_reader *reader, const struct setting *s
 	    strcmp(value, "none") != 0)
 		return ini_fail(reader->line, "%.40s is neither syslog, stderr, none nor an absolute path", value);
 	return read_text(reader, setting, value);
+}
+
+/* file, syslog[:SOCKET], journald[:SOCKET] */
+static skr_status read_audit_to(struct config_reader *reader, const struct setting *setting, const char *value)
+{
+	static const struct {
+		const char *word, *socket;
+		enum audit_to to;
+	} targets[] = {{"file", NULL, AUDIT_TO_FILE},
+	               {"syslog", AUDIT_SYSLOG_SOCKET, AUDIT_TO_SYSLOG},
+	               {"journald", AUDIT_JOURNALD_SOCKET, AUDIT_TO_JOURNALD}};
+	struct audit_trail *trail = place_of(reader, setting);
+	const char *colon = strchr(value, ':');
+	size_t word_len = colon ? (size_t)(colon - value) : strlen(value);
+
+	for (size_t i = 0; i < sizeof(targets) / sizeof(*targets); i++) {
+		if (strlen(targets[i].word) != word_len || strncmp(targets[i].word, value, word_len) != 0)
+			continue;
+		if (colon && !targets[i].socket)
+			break;
+		const char *path = colon ? colon + 1 : targets[i].socket;
+		trail->to = targets[i].to;
+		if (!path)
+			return OK;
+		if (strlen(path) >= AUDIT_SOCKET_PATH_SIZE)
+			return ini_fail(reader->line, "the path of a socket has at most 107 bytes");
+		TRY(check_path(reader->line, path));
+		return config_keep(reader->config, path, strlen(path), &trail->socket);
+	}
+	return ini_fail(reader->line, "%.40s is none of file, syslog[:SOCKET], journald[:SOCKET]", value);
 }
 
 static skr_status read_agent(struct config_reader *reader, const struct setting *setting, const char *value)
@@ -339,8 +370,12 @@ const struct setting config_settings[] = {
 	 .meaning = "The group whose members may ask an agent behind a socket; root and the agent's own user always may."},
 	{GLOBAL(tpm), .name = "tpm", .fallback = "device:/dev/tpmrm0", .read = read_tpm,
 	 .meaning = "How the vTPM is reached: device:/dev/tpmrm0, or tabrmd: where that resource manager runs."},
-	{GLOBAL(audit_file), .name = "audit_file", .read = read_path,
+	{GLOBAL(trail), .name = "audit_to", .fallback = "file", .read = read_audit_to,
+	 .meaning = "Where the audit trail goes: file (audit_file), syslog[:SOCKET] or journald[:SOCKET]."},
+	{GLOBAL(trail.file), .name = "audit_file", .read = read_path,
 	 .meaning = "The file to which one JSON line per security event is appended; without it none is written."},
+	{GLOBAL(trail.chained), .name = "audit_chain", .fallback = "no", .read = read_bool,
+	 .meaning = "Links the lines of audit_file by their hashes, for skr-pkcs11 audit verify."},
 	{GLOBAL(audit), .name = "audit", .fallback = "best-effort", .read = read_enum, .with = audit_policies,
 	 .meaning = "best-effort counts audit lines that could not be written; required refuses the login instead."},
 	{GLOBAL(runtime_dir), .name = "runtime_dir", .read = read_path,

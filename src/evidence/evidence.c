@@ -422,6 +422,24 @@ static const char *isolation_name(enum isolation isolation)
 	return names[isolation];
 }
 
+const char *evidence_tee(const struct evidence *evidence)
+{
+	switch (evidence->form) {
+	case EVIDENCE_SNP:
+		return isolation_name(ISOLATION_SNP);
+	case EVIDENCE_TDX:
+		return isolation_name(ISOLATION_TDX);
+	case EVIDENCE_GUEST:
+		return isolation_name(evidence->vtpm.evidence.isolation);
+	case EVIDENCE_DIRECT_SNP:
+	case EVIDENCE_DIRECT_TDX:
+		return isolation_name(evidence->vtpm.hcl.isolation);
+	case EVIDENCE_NONE:
+		break;
+	}
+	return NULL;
+}
+
 void evidence_describe(const struct evidence *evidence, char *out, size_t size)
 {
 	const struct vtpm_machine *vtpm = &evidence->vtpm;

@@ -39,6 +39,9 @@ void evidence_done(struct evidence *evidence); /* takes an all-zero one */
  */
 skr_status evidence_collect(struct azure *azure, const void *runtime_data, size_t len, struct evidence *ret) MUST_CHECK;
 
+/* "AMD SEV-SNP", "Intel TDX", "Trusted Launch"; NULL where a sidecar attests. Static. */
+const char *evidence_tee(const struct evidence *evidence);
+
 /* "azure-cvm (AMD SEV-SNP), endorsements from thim, 17 TPM commands": one line for people. */
 void evidence_describe(const struct evidence *evidence, char *out, size_t size);
 

@@ -21,8 +21,9 @@
 #include <time.h>
 
 #define ANCHORS_LIMIT  (2 * 1024 * 1024)
-#define ATTEMPTS_DEATH 2    /* of the agent (G-04) */
-#define ATTEMPTS_CROWD 4    /* too many agents (G-09) */
+#define ATTEMPTS_DEATH 2 /* of the agent (G-04) */
+#define ATTEMPTS_CROWD 4 /* too many agents (G-09) */
+#define FACTS_MAX      (2 * CONFIG_KEYS_MAX + 32)
 #define WARM_UP_BITS   1152 /* the least that OAEP with SHA-384 and a key of 32 bytes fit into, and then some */
 
 void release_done(struct release *release)
@@ -434,6 +435,18 @@ static skr_status end_of_answer(struct attempt *attempt)
 	return OK;
 }
 
+/* Anew, if the agent comes back to a step. Bounded: an agent must not be able to make the audit line too long. */
+static skr_status take_facts(struct attempt *attempt, const json *told)
+{
+	json *facts = attempt->options->facts;
+
+	for (const json *fact = json_first(told); facts && fact; fact = json_next(fact))
+		json_set_string(facts, json_name(fact), json_text(fact));
+	if (json_count(facts) > FACTS_MAX)
+		return FAIL(504, "more than %d facts", FACTS_MAX);
+	return OK;
+}
+
 /* Sets *ret_last at the last message of an answer. */
 static skr_status take_message(struct attempt *attempt, struct agent_message *message, bool *ret_last)
 {
@@ -448,6 +461,8 @@ static skr_status take_message(struct attempt *attempt, struct agent_message *me
 			return FAIL(504, "step %s ended, which had not begun", message->name);
 		step_ended(attempt, message->name, message->ms, message->detail);
 		return OK;
+	case AGENT_FACTS:
+		return take_facts(attempt, message->facts);
 	case AGENT_TRANSPORT:
 		return take_transport(attempt, message);
 	case AGENT_KEY:

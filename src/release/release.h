@@ -3,6 +3,7 @@
 #define SKR_RELEASE_RELEASE_H
 
 #include "base/deadline.h"
+#include "base/json.h"
 #include "base/ossl.h"
 #include "config/config.h"
 
@@ -39,6 +40,9 @@ struct release_options {
 	void *with;
 	/* may be NULL: told when a step begins (ms < 0) and when it ended; for `skr-pkcs11 doctor` */
 	void (*progress)(const struct release_step *step, void *with);
+	/* may be NULL: an object that gets what the agent tells of machine and token (agent/protocol.h, `facts`),
+	   however the login ends. For the audit trail; none of it is verified. */
+	json *facts;
 };
 
 /*

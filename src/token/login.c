@@ -149,15 +149,38 @@ static void release_end(void)
 	state_changed();
 }
 
+static json *record_of_token(const struct token *token, const char *event)
+{
+	json *record = audit_record(event);
+
+	json_set_string(record, "token", token->settings->label);
+	json_set_number(record, "slot", (int64_t)token->slot);
+	return record;
+}
+
 static json *record_of(const struct login_attempt *attempt, const char *event)
 {
 	const struct token_config *settings = attempt->token->settings;
-	json *record = audit_record(event);
+	json *record = record_of_token(attempt->token, event);
 
-	json_set_string(record, "token", settings->label);
-	json_set_number(record, "slot", (int64_t)attempt->token->slot);
 	json_set_string(record, "attestation", settings->attestation);
 	return record;
+}
+
+/* The keys that are, or were, asked for; of those released, keys_of knows more. */
+static json *keys_wanted(const struct token_config *settings)
+{
+	json *keys = json_array();
+
+	for (size_t i = 0; i < settings->key_count; i++) {
+		json *key = json_object();
+		json_set_string(key, "host", settings->keys[i].host);
+		json_set_string(key, "name", settings->keys[i].name);
+		if (settings->keys[i].version)
+			json_set_string(key, "version", settings->keys[i].version);
+		json_push(keys, key);
+	}
+	return keys;
 }
 
 /* With audit = required nothing is released that is not on record. */
@@ -168,11 +191,8 @@ static skr_status audit_intent(const struct login_attempt *attempt)
 	if (config->audit != AUDIT_REQUIRED)
 		return OK;
 	json *record = record_of(attempt, "login-begins");
-	json *keys = json_array();
-	for (size_t i = 0; i < attempt->token->settings->key_count; i++)
-		json_push(keys, json_of_string(attempt->token->settings->keys[i].url));
-	json_set(record, "keys", keys);
-	return audit_write(config->audit_file, record, 18);
+	json_set(record, "keys", keys_wanted(attempt->token->settings));
+	return audit_write(&config->trail, record, 18);
 }
 
 static bool is_offline_public_key(const struct object *object)
@@ -228,6 +248,7 @@ static skr_status release_keys(struct login_attempt *attempt)
 	    .deadline = deadline_in((int64_t)token->config->login_deadline * 1000),
 	    .cancelled = cancelled,
 	    .with = token,
+	    .facts = attempt->facts = json_object(),
 	};
 
 	TRY(audit_intent(attempt));
@@ -384,11 +405,16 @@ static void set_if_known(json *record, const char *name, const char *value)
 		json_set_string(record, name, value);
 }
 
+/* What must verify and did not, a PIN guessed at, a peer that is somebody else. */
+static bool is_security_event(int failure)
+{
+	return failure_row(failure)->family == FAMILY_UNTRUSTED || failure == 412 || failure == 507;
+}
+
 static json *record_of_failure(const struct login_attempt *attempt)
 {
 	const struct status_record *failure = &attempt->failure;
-	bool untrusted = failure_row(failure->failure)->family == FAMILY_UNTRUSTED;
-	json *record = record_of(attempt, untrusted ? "security" : "login");
+	json *record = record_of(attempt, is_security_event(failure->failure) ? "security" : "login");
 
 	json_set_string(record, "result", "failed");
 	json_set_number(record, "failure", failure->failure);
@@ -401,6 +427,7 @@ static json *record_of_failure(const struct login_attempt *attempt)
 		json_set_number(record, "http", failure->http);
 	if (failure->attempts)
 		json_set_number(record, "attempts", failure->attempt);
+	json_set(record, "keys", keys_wanted(attempt->token->settings));
 	return record;
 }
 
@@ -435,7 +462,9 @@ static void report(struct login_attempt *attempt)
 		record = record_of_success(attempt);
 	}
 	json_set_number(record, "ms", took);
-	audit_note(token->config->audit_file, record);
+	if (json_count(attempt->facts))
+		json_set(record, "told_by_agent", TAKE(attempt->facts));
+	audit_note(&token->config->trail, record);
 }
 
 CK_RV login_report(struct login_attempt *attempt)
@@ -445,6 +474,8 @@ CK_RV login_report(struct login_attempt *attempt)
 	if (attempt->ours)
 		report(attempt);
 	release_done(&attempt->release);
+	json_free(attempt->facts);
+	attempt->facts = NULL;
 	auto_state_lock lock = state_lock();
 	if (tokens_generation() == attempt->generation) {
 		outside--;
@@ -472,27 +503,28 @@ void login_erase_keys(struct token *token)
 		token->login.state = LOGIN_OUT;
 }
 
-static void note_erased(const struct token *token, const char *event)
+static void note_erased(const struct token *token, const char *event, const char *reason)
 {
-	json *record = audit_record(event);
+	json *record = record_of_token(token, event);
 
-	json_set_string(record, "token", token->settings->label);
-	json_set_number(record, "slot", (int64_t)token->slot);
-	audit_note(token->config->audit_file, record);
+	json_set_string(record, "reason", reason);
+	audit_note(&token->config->trail, record);
 }
 
 void login_tidy(struct token *token)
 {
+	bool of_age;
 	{
 		auto_state_lock lock = state_lock();
 		if (!token->login.loaded || token->login.state == LOGIN_IN_FLIGHT || !expired(&token->login))
 			return;
+		of_age = monotonic_ms() >= token->login.loaded_until;
 		if (token->login.state == LOGIN_IN)
 			log_line(LOG_LEVEL_INFO, "SKR-351 : token %s: key_max_age reached", token->settings->label);
 	}
 	login_erase_keys(token);
 	sessions_forget_private(token);
-	note_erased(token, "erased");
+	note_erased(token, "erased", of_age ? "key_max_age" : "relogin_grace");
 }
 
 void login_last_session_closed(struct token *token)
@@ -521,7 +553,7 @@ CK_RV login_out(struct token *token)
 		return CKR_USER_NOT_LOGGED_IN;
 	login_erase_keys(token);
 	sessions_forget_private(token);
-	note_erased(token, "logout");
+	note_erased(token, "logout", "C_Logout");
 	return CKR_OK;
 }
 

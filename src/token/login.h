@@ -29,6 +29,7 @@ struct login_attempt {
 	size_t pin_len;
 	int64_t started;
 	struct release release;
+	json *facts;            /* what the agent told; NULL: it was not asked */
 	struct objects objects; /* to be published */
 	skr_status status;
 	struct status_record failure;

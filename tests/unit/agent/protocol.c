@@ -59,6 +59,7 @@ static void messages_come_back_as_they_went(void **state)
 	const char *const texts[] = {
 	    "{\"type\":\"step\",\"name\":\"evidence\"}",
 	    "{\"type\":\"done\",\"name\":\"evidence\",\"ms\":12,\"detail\":\"snp-ioctl, 1184 bytes\"}",
+	    "{\"type\":\"facts\",\"facts\":{\"tee\":\"AMD SEV-SNP\",\"request-release.www-1\":\"7f\"}}",
 	    "{\"type\":\"transport\",\"kid\":\"k\",\"size\":256}",
 	    "{\"type\":\"key\",\"index\":3,\"jws\":\"a.b.c\"}",
 	    "{\"type\":\"opened\",\"index\":3,\"wrapped\":\"AAEC\"}",
@@ -112,6 +113,11 @@ static void what_is_not_exactly_a_message_is_refused(void **state)
 	    "{\"type\":\"handed\",\"index\":0,\"wrapped\":\"AAEC\"}",
 	    "{\"type\":\"handed\",\"index\":0,\"bundle\":[],\"wrapped\":\"AAEC\"}",
 	    "{\"type\":\"open\",\"index\":0,\"wrapped\":\"AAEC\"}",
+	    "{\"type\":\"facts\",\"facts\":[]}",
+	    "{\"type\":\"facts\",\"facts\":{\"tee\":7}}",
+	    "{\"type\":\"facts\",\"facts\":{\"\":\"x\"}}",
+	    "{\"type\":\"facts\",\"facts\":{\"a b\":\"x\"}}",
+	    "{\"type\":\"facts\",\"facts\":{\"tee\":\"two\\nlines\"}}",
 	};
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		if (parse_message(texts[i]) != 504)

@@ -133,6 +133,38 @@ static void the_table_is_complete(void **state)
 
 /* ---- good files ---- */
 
+/* A configuration of before there was audit_to, and the places that it may name. */
+static void the_audit_trail_goes_where_it_is_said_to_go(void **state)
+{
+	static const struct {
+		const char *lines;
+		enum audit_to to;
+		const char *file, *socket;
+	} trails[] = {
+	    {"audit_file = /var/log/a\naudit = required\n", AUDIT_TO_FILE, "/var/log/a", NULL},
+	    {"", AUDIT_TO_FILE, NULL, NULL},
+	    {"audit_to = syslog\naudit = required\n", AUDIT_TO_SYSLOG, NULL, "/dev/log"},
+	    {"audit_to = syslog:/run/log\n", AUDIT_TO_SYSLOG, NULL, "/run/log"},
+	    {"audit_to = journald\n", AUDIT_TO_JOURNALD, NULL, "/run/systemd/journal/socket"},
+	    {"audit_to = journald:/run/j\n", AUDIT_TO_JOURNALD, NULL, "/run/j"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(trails) / sizeof(trails[0]); i++) {
+		char text[256];
+		snprintf(text, sizeof(text), "[skr-pkcs11]\n%s", trails[i].lines);
+		auto_config *config = parse(text);
+		assert_int_equal(config->trail.to, trails[i].to);
+		assert_false(config->trail.chained);
+		assert_true(!trails[i].file == !config->trail.file);
+		assert_true(!trails[i].socket == !config->trail.socket);
+		if (trails[i].file)
+			assert_string_equal(config->trail.file, trails[i].file);
+		if (trails[i].socket)
+			assert_string_equal(config->trail.socket, trails[i].socket);
+	}
+}
+
 static void the_short_example_is_understood(void **state)
 {
 	auto_config *config = parse_file("ten-lines");
@@ -166,7 +198,9 @@ static void every_setting_arrives_where_it_belongs(void **state)
 	assert_int_equal(config->agent_uid, 990);
 	assert_string_equal(config->agent_group, "ssl-cert");
 	assert_string_equal(config->tpm, "tabrmd:");
-	assert_string_equal(config->audit_file, "/var/log/skr-audit.jsonl");
+	assert_string_equal(config->trail.file, "/var/log/skr-audit.jsonl");
+	assert_int_equal(config->trail.to, AUDIT_TO_FILE);
+	assert_true(config->trail.chained);
 	assert_int_equal(config->audit, AUDIT_REQUIRED);
 	assert_string_equal(config->runtime_dir, "/run/skr-pkcs11");
 	assert_int_equal(config->fork, FORK_WIPE);
@@ -520,6 +554,7 @@ int main(void)
 	    cmocka_unit_test(a_token_has_the_defaults_of_the_table),
 	    cmocka_unit_test(every_default_of_the_table_is_accepted_when_it_is_written_out),
 	    cmocka_unit_test(the_table_is_complete),
+	    cmocka_unit_test(the_audit_trail_goes_where_it_is_said_to_go),
 	    cmocka_unit_test(the_short_example_is_understood),
 	    cmocka_unit_test(every_setting_arrives_where_it_belongs),
 	    cmocka_unit_test(custom_endpoints_need_one_switch_wherever_it_stands),
