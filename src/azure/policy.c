@@ -203,7 +203,7 @@ static size_t unmet(const json *node, const json *claims)
 	return count + nearest;
 }
 
-static bool is_issuer(const json *authority, const json *claims)
+bool policy_trusts(const json *authority, const json *claims)
 {
 	const char *trusted = json_string_or_null(authority, "authority"), *iss = json_string_or_null(claims, "iss");
 
@@ -213,7 +213,7 @@ static bool is_issuer(const json *authority, const json *claims)
 /* Whatever else it asks for, an authority that is not the token's is farther away than any that is. */
 static size_t unmet_of_authority(const json *authority, const json *claims)
 {
-	return unmet(authority, claims) + (is_issuer(authority, claims) ? 0 : FOREIGN);
+	return unmet(authority, claims) + (policy_trusts(authority, claims) ? 0 : FOREIGN);
 }
 
 /* ---- the walk ---- */
@@ -264,7 +264,7 @@ static skr_status walk_authority(const struct walk *walk, const json *authority,
 	                           .any = json_get(authority, "anyOf") != NULL,
 	                           .name = json_string_or_null(authority, "authority"),
 	                           .found = json_get(walk->claims, "iss"),
-	                           .issuer = is_issuer(authority, walk->claims),
+	                           .issuer = policy_trusts(authority, walk->claims),
 	                           .met = unmet_of_authority(authority, walk->claims) == 0};
 
 	line.counts = counts && !line.met;

@@ -56,6 +56,8 @@ skr_status policy_explain(const json *policy, const json *claims, struct buf *te
 /* The claims that policies usually ask for, as they are here: "x-ms-compliance-status = azure-compliant-uvm, …". */
 skr_status policy_summary(const json *claims, struct buf *text) MUST_CHECK;
 
+bool policy_trusts(const json *authority, const json *claims); /* it is their issuer */
+
 /* "a.b.c" among the claims: as one name, else member by member. Borrowed; NULL: missing. */
 const json *policy_claim(const json *claims, const char *name);
 
