@@ -5,12 +5,16 @@
 #include <string.h>
 
 const struct command commands[] = {
-    {"config check", "[FILE]", "read a configuration and say what is wrong with it", config_check},
-    {"config settings", "", "list every setting with its default and meaning", config_settings_list},
+    {"config check", "[FILE]", "read a configuration and say what is wrong with it", config_check, config_check_help},
+    {"config settings", "", "list every setting with its default and meaning", config_settings_list,
+     config_settings_help},
     {"tokens", "[--module FILE] [--login]", "show tokens and objects as programs see them, with their URIs",
-     tokens_show},
-    {"doctor", "[--config FILE] [TOKEN]", "make a login step by step and say what to do where it fails", doctor},
-    {NULL, NULL, NULL, NULL},
+     tokens_show, tokens_help},
+    {"attest", "[--config FILE] [--direct] [--no-service] [--json | --token] [TOKEN]",
+     "show what the hardware and the attestation service say of this machine", attest, attest_help},
+    {"doctor", "[--config FILE] [--json] [TOKEN]", "make a login step by step and say what to do where it fails",
+     doctor, doctor_help},
+    {NULL, NULL, NULL, NULL, NULL},
 };
 
 const struct command *command_find(const char *words)
@@ -25,17 +29,29 @@ const struct command *command_find(const char *words)
 static enum exit_code print_help(FILE *out)
 {
 	fputs("usage: skr-pkcs11 COMMAND\n\n", out);
-	for (const struct command *c = commands; c->words; c++) {
-		char line[80];
-		snprintf(line, sizeof(line), "%s %s", c->words, c->arguments);
-		fprintf(out, "  %-34s %s\n", line, c->summary);
-	}
-	fputs("\n  --help                             this text\n"
-	      "  --version                          the version of this program\n\n"
+	for (const struct command *c = commands; c->words; c++)
+		fprintf(out, "  %-18s %s\n", c->words, c->summary);
+	fputs("\n  COMMAND --help     what it takes and prints, with an example\n"
+	      "  --help             this text\n"
+	      "  --version          the version of this program\n\n"
 	      "Exit status: 0 all is well, 1 something is wrong, 2 the command was not understood.\n"
 	      "Manual: skr-pkcs11(1), skr-pkcs11.conf(5), skr-agent(8).\n",
 	      out);
 	return EXIT_GOOD;
+}
+
+static enum exit_code print_command_help(FILE *out, const struct command *command)
+{
+	fprintf(out, "usage: skr-pkcs11 %s %s\n\n%s\n", command->words, command->arguments, command->help);
+	return EXIT_GOOD;
+}
+
+static bool wants_help(int argc, char **argv)
+{
+	for (int i = 0; i < argc; i++)
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+			return true;
+	return false;
 }
 
 enum exit_code command_misused(struct terminal *t, const struct command *command, const char *format, ...)
@@ -83,6 +99,8 @@ enum exit_code command_run(struct terminal *t, int argc, char **argv)
 	}
 	for (const struct command *c = commands; c->words; c++) {
 		int words = count_matching_words(c, argc, argv);
+		if (words && wants_help(argc - words, argv + words))
+			return print_command_help(t->out, c);
 		if (words)
 			return c->run(t, argc - words, argv + words);
 	}

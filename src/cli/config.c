@@ -8,6 +8,22 @@
 #include <string.h>
 #include <unistd.h>
 
+const char config_check_help[] =
+    "Reads FILE, or the configuration that programs would read, exactly as the module does, and names the first\n"
+    "mistake with file, line and setting. Nothing is asked of anybody: skr-pkcs11 doctor does that.\n"
+    "\n"
+    "  FILE    default: SKR_PKCS11_CONF, else " CONFIG_PATH_DEFAULT "\n"
+    "\n"
+    "Exit status: 0 it is good, 1 it is not.\n"
+    "\n"
+    "Example, before a new file is put in place:\n"
+    "  skr-pkcs11 config check ./new.conf";
+
+const char config_settings_help[] = "Prints each setting as it would be written, with its default, and what it means.\n"
+                                    "\n"
+                                    "Example:\n"
+                                    "  skr-pkcs11 config settings | grep -A1 '^identity'";
+
 /* The file to check: as given, made absolute, since what programs read is always absolute; else what they would read.
  */
 static skr_status chosen_path(const char *given, char **ret)
@@ -24,6 +40,14 @@ static skr_status chosen_path(const char *given, char **ret)
 		return FAIL(14, "a path");
 	*ret = path;
 	return OK;
+}
+
+skr_status command_config(const char *given, struct config **ret)
+{
+	auto_text *path = NULL;
+
+	TRY(chosen_path(given, &path));
+	return config_read(path, ret);
 }
 
 static void print_token(struct terminal *t, const struct token_config *token)

@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+const char doctor_help[] = "Example:\n  skr-pkcs11 doctor web";
+
 /* One visit: what was found bad is counted, and the visit goes on. */
 struct visit {
 	struct terminal *t;

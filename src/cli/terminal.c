@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/terminal.h"
 
+#include "base/deadline.h"
+
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define NAME_WIDTH 16
+#define NAME_WIDTH    16
+#define PATIENCE_MS   500 /* before a step is said to be under way */
+#define FRAME_MS      150
+#define DOCUMENT_SIZE (1024 * 1024)
 
 struct terminal terminal_standard(void)
 {
@@ -20,7 +26,16 @@ struct terminal terminal_standard(void)
 static const struct {
 	const char *word, *colour;
 } verdicts[] = {
-    [VERDICT_GOOD] = {"ok", "\033[32m"}, [VERDICT_NOTE] = {"note", "\033[33m"}, [VERDICT_BAD] = {"FAILED", "\033[31m"}};
+    [VERDICT_GOOD] = {"ok", "\033[32m"},
+    [VERDICT_NOTE] = {"note", "\033[36m"},
+    [VERDICT_WARNING] = {"WARN", "\033[33m"},
+    [VERDICT_BAD] = {"FAILED", "\033[31m"},
+};
+
+const char *verdict_word(enum verdict verdict)
+{
+	return verdicts[verdict].word;
+}
 
 void terminal_print(FILE *out, const char *text)
 {
@@ -28,11 +43,82 @@ void terminal_print(FILE *out, const char *text)
 		fputc(*c < 0x20 || *c == 0x7f ? '?' : *c, out);
 }
 
-static void erase_line(struct terminal *t)
+/* ---- what is under way ---- */
+
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t over;
+	pthread_t thread;
+	bool started, stop;
+	FILE *out;
+	char name[64];
+	int64_t began;
+} waiting = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* Sleeps; false when the wait is over. */
+static bool wait_on(int64_t ms)
 {
-	if (t->live)
-		fputs("\r\033[K", t->out);
+	int64_t until = monotonic_ms() + ms;
+	struct timespec at = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
+
+	while (!waiting.stop)
+		if (pthread_cond_timedwait(&waiting.over, &waiting.lock, &at) != 0)
+			break;
+	return !waiting.stop;
 }
+
+static void *turn(void *unused)
+{
+	static const char frames[] = "|/-\\";
+	bool shown = false;
+
+	(void)unused;
+	pthread_mutex_lock(&waiting.lock);
+	for (int64_t ms = PATIENCE_MS, i = 0; wait_on(ms); ms = FRAME_MS, i++) {
+		fprintf(waiting.out, "\r\033[K  %c       %s  %lld s", frames[i % 4], waiting.name,
+		        (long long)(monotonic_ms() - waiting.began) / 1000);
+		fflush(waiting.out);
+		shown = true;
+	}
+	if (shown)
+		fputs("\r\033[K", waiting.out);
+	pthread_mutex_unlock(&waiting.lock);
+	return NULL;
+}
+
+void terminal_waiting(struct terminal *t, const char *name)
+{
+	pthread_condattr_t monotonic;
+
+	terminal_waited(t);
+	if (!t->live)
+		return;
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&waiting.over, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	waiting.out = t->out;
+	waiting.stop = false;
+	waiting.began = monotonic_ms();
+	snprintf(waiting.name, sizeof(waiting.name), "%s", name);
+	waiting.started = pthread_create(&waiting.thread, NULL, turn, NULL) == 0;
+}
+
+void terminal_waited(struct terminal *t)
+{
+	(void)t;
+	if (!waiting.started)
+		return;
+	pthread_mutex_lock(&waiting.lock);
+	waiting.stop = true;
+	pthread_cond_signal(&waiting.over);
+	pthread_mutex_unlock(&waiting.lock);
+	pthread_join(waiting.thread, NULL);
+	pthread_cond_destroy(&waiting.over);
+	waiting.started = false;
+}
+
+/* ---- lines ---- */
 
 void terminal_check(struct terminal *t, enum verdict verdict, const char *name, int64_t ms, const char *format, ...)
 {
@@ -45,7 +131,7 @@ void terminal_check(struct terminal *t, enum verdict verdict, const char *name, 
 	if (ms >= 0)
 		snprintf(time, sizeof(time), "%5lld ms", (long long)ms);
 
-	erase_line(t);
+	terminal_waited(t);
 	t->begun = true;
 	fprintf(t->out, "  %s%-6s%s  ", t->colour ? verdicts[verdict].colour : "", verdicts[verdict].word,
 	        t->colour ? "\033[0m" : "");
@@ -59,15 +145,6 @@ void terminal_check(struct terminal *t, enum verdict verdict, const char *name, 
 		fprintf(t->out, "%-*s  %s  ", NAME_WIDTH, name, time);
 	terminal_print(t->out, detail);
 	fputc('\n', t->out);
-	fflush(t->out);
-}
-
-void terminal_waiting(struct terminal *t, const char *name)
-{
-	if (!t->live)
-		return;
-	erase_line(t);
-	fprintf(t->out, "  ...     %s", name);
 	fflush(t->out);
 }
 
@@ -142,6 +219,32 @@ void terminal_failure(struct terminal *t, const struct status_record *record)
 	terminal_below(t, "what to do: %s", failure_row(record->failure)->hint);
 }
 
+json *terminal_failure_json(const struct status_record *record)
+{
+	char number[16];
+	json *failure = json_object();
+	const struct {
+		const char *name, *value;
+	} texts[] = {
+	    {"number", number},
+	    {"sentence", failure_row(record->failure)->sentence},
+	    {"step", record->step},
+	    {"host", record->host},
+	    {"service_code", record->svc_code},
+	    {"request_id", record->reqid},
+	    {"seen", record->sentence},
+	    {"what_to_do", failure_row(record->failure)->hint},
+	};
+
+	snprintf(number, sizeof(number), "SKR-%03d", record->failure);
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		if (texts[i].value[0])
+			json_set_string(failure, texts[i].name, texts[i].value);
+	if (record->http)
+		json_set_number(failure, "http", record->http);
+	return failure;
+}
+
 void terminal_heading(struct terminal *t, const char *format, ...)
 {
 	char text[512];
@@ -165,4 +268,14 @@ void terminal_error(struct terminal *t, const struct status_record *record)
 	if (record->sentence[0])
 		print_folded(t, t->err, "", record->sentence);
 	fprintf(t->err, "what to do: %s\n", failure_row(record->failure)->hint);
+}
+
+bool terminal_json(struct terminal *t, const json *document)
+{
+	auto_buf text = BUF(DOCUMENT_SIZE);
+
+	if (json_print(document, &text).failure)
+		return false;
+	fprintf(t->out, "%s\n", buf_text(&text));
+	return true;
 }

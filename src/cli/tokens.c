@@ -6,6 +6,18 @@
 
 #include <string.h>
 
+const char tokens_help[] =
+    "Loads the module as any program does, and lists what it shows: certificates and public keys, and behind a login\n"
+    "private keys, each with the PKCS#11 URI by which programs name it.\n"
+    "\n"
+    "  --module FILE    the module; default: the installed one\n"
+    "  --login          log in to each token, which releases its keys to this process\n"
+    "\n"
+    "Exit status: 0 all is well, 1 something is wrong.\n"
+    "\n"
+    "Example:\n"
+    "  skr-pkcs11 tokens --login";
+
 static const char *class_name(CK_OBJECT_CLASS class)
 {
 	switch (class) {

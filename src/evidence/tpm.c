@@ -222,6 +222,12 @@ static bool is_of_tpm(TSS2_RC rc)
 	return (rc & TSS2_RC_LAYER_MASK) == TSS2_TPM_RC_LAYER;
 }
 
+/* A handle that stood for something a moment ago: no other process can take it from us, a restart can. */
+static bool is_forgotten(TSS2_RC rc)
+{
+	return kind_of(rc) == TPM2_RC_HANDLE || (rc >= TPM2_RC_REFERENCE_H0 && rc <= TPM2_RC_REFERENCE_S6);
+}
+
 static skr_status finished(struct tpm *tpm, const char *command, TSS2_RC rc)
 {
 	if (!rc)
@@ -230,6 +236,9 @@ static skr_status finished(struct tpm *tpm, const char *command, TSS2_RC rc)
 		return status_prefix(tpm->failed, "%s", command);
 	if (!is_of_tpm(rc))
 		return FAIL(137, "%s: what came back is not understood: %s (0x%x)", command, Tss2_RC_Decode(rc), rc);
+	if (is_forgotten(rc))
+		return FAIL(139, "%s: %s (0x%03x): the TPM has forgotten what was made in it", command,
+		            Tss2_RC_Decode(rc), rc);
 	switch (kind_of(rc)) {
 	case TPM2_RC_LOCKOUT:
 		return locked_out(tpm, command);
@@ -325,7 +334,8 @@ void tpm_flush(struct tpm *tpm)
 		if (!tpm->held[i] || tpm->silent)
 			continue;
 		struct status_record before = *status_last();
-		if (CALL(tpm, FlushContext, tpm->held[i]).failure)
+		skr_status status = CALL(tpm, FlushContext, tpm->held[i]);
+		if (status.failure && status.failure != 139)
 			log_line(LOG_LEVEL_WARNING, "object %08" PRIx32 " stays in the TPM: %s", tpm->held[i],
 			         status_message());
 		*status_amend() = before;
@@ -586,7 +596,7 @@ skr_status tpm_context_load(struct tpm *tpm, const struct buf *context, uint32_t
 	if (Tss2_MU_TPMS_CONTEXT_Unmarshal(context->data, context->len, &at, &saved))
 		return FAIL(599, "the transport key's context");
 	TSS2_RC rc = RAW(tpm, ContextLoad, &saved, &handle);
-	if (rc && is_of_tpm(rc) && !tpm->failed.failure) {
+	if (rc && is_of_tpm(rc) && rc != TPM2_RC_LOCKOUT && !tpm->failed.failure) {
 		*ret_handle = 0;
 		return OK;
 	}
@@ -680,7 +690,7 @@ static skr_status rsa_scheme(const char *digest, TPMT_RSA_DECRYPT *ret)
 /* RSA_Decrypt by policy says by codes of its own what is wrong; */
 static skr_status decrypted(struct tpm *tpm, TSS2_RC rc)
 {
-	if (!rc || tpm->failed.failure || !is_of_tpm(rc) || rc == TPM2_RC_LOCKOUT)
+	if (!rc || tpm->failed.failure || !is_of_tpm(rc) || rc == TPM2_RC_LOCKOUT || is_forgotten(rc))
 		return finished(tpm, "TPM2_RSA_Decrypt", rc);
 	if (kind_of(rc) == TPM2_RC_POLICY_FAIL)
 		return FAIL(138, "TPM2_RSA_Decrypt: %s (0x%03x): PCR 0 to 7 are not what they were", Tss2_RC_Decode(rc),

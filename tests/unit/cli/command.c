@@ -43,9 +43,11 @@ static void no_command_or_an_unknown_one_is_misuse_and_says_where_to_read_on(voi
 	                                    "--frobnicate",
 	                                    "configcheck",
 	                                    "config check a b",
-	                                    "config check --help",
 	                                    "config settings x",
 	                                    "tokens extra",
+	                                    "attest a b",
+	                                    "attest --token --json",
+	                                    "attest --token --no-service",
 	                                    "tokens --module",
 	                                    "doctor a b",
 	                                    "doctor --config"};
@@ -66,6 +68,26 @@ static void help_names_every_command(void **state)
 	for (const struct command *c = commands; c->words; c++)
 		if (!strstr(out, c->words) || !strstr(out, c->summary))
 			fail_msg("%s is missing", c->words);
+}
+
+static void every_command_has_help_with_usage_exit_status_and_an_example(void **state)
+{
+	char line[128];
+
+	(void)state;
+	for (const struct command *c = commands; c->words; c++) {
+		snprintf(line, sizeof(line), "%s --help", c->words);
+		if (run(line) != EXIT_GOOD || *err || !strstr(out, c->words) || !strstr(out, c->arguments) ||
+		    !strstr(out, "Example"))
+			fail_msg("%s: %s%s", line, out, err);
+		for (const char *at = out; (at = strchr(at, '\n')); at++)
+			if (strcspn(at + 1, "\n") > 120)
+				fail_msg("%s: a line is too long: %.130s", line, at + 1);
+		/* Wherever --help stands, nothing is done. */
+		snprintf(line, sizeof(line), "%s --nonsense --help", c->words);
+		assert_int_equal(run(line), EXIT_GOOD);
+	}
+	assert_int_equal(run("dance --help"), EXIT_USAGE);
 }
 
 static void the_version_is_the_builds(void **state)
@@ -183,6 +205,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(no_command_or_an_unknown_one_is_misuse_and_says_where_to_read_on),
 	    cmocka_unit_test(help_names_every_command),
+	    cmocka_unit_test(every_command_has_help_with_usage_exit_status_and_an_example),
 	    cmocka_unit_test(the_version_is_the_builds),
 	    cmocka_unit_test(the_settings_are_listed_with_their_defaults),
 	    cmocka_unit_test(a_missing_file_is_a_failure_with_number_and_advice),
