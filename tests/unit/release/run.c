@@ -763,14 +763,26 @@ static void keys_wrapped_to_the_tpm_are_opened_with_its_help(void **state)
 	token.transport_bits = 2048;
 }
 
+/* One login per row, with the stand-in's part and the token's evidence. */
+struct course {
+	const char *part, *evidence;
+	int failure;
+	const char *words;
+};
+
+static void assert_courses(const struct course *courses, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		token.evidence = courses[i].evidence;
+		assert_is(login_by_service(courses[i].part, 20000, NULL), courses[i].failure, courses[i].words);
+	}
+	token.evidence = "auto";
+}
+
 static void a_tpm_that_is_not_as_it_should_be_gives_no_key(void **state)
 {
 	(void)state;
-	static const struct {
-		const char *part, *evidence;
-		int failure;
-		const char *words;
-	} cases[] = {
+	static const struct course courses[] = {
 	    {"tpm", "snp", 504, "evidence = snp"},
 	    {"tpm", "sidecar", 504, "evidence = sidecar"},
 	    {"tpm-unannounced", "auto", 343, "check 5"},
@@ -782,36 +794,26 @@ static void a_tpm_that_is_not_as_it_should_be_gives_no_key(void **state)
 	    {"tpm-silent", "auto", 504, "not answered"},
 	    {"tpm-changed", "auto", 138, "PCR 7"},
 	};
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		token.evidence = cases[i].evidence;
-		assert_is(login_by_service(cases[i].part, 20000, NULL), cases[i].failure, cases[i].words);
-	}
-	token.evidence = "auto";
+
+	assert_courses(courses, sizeof(courses) / sizeof(courses[0]));
 }
 
 static void a_sidecars_keys_are_compared_with_the_vaults(void **state)
 {
 	(void)state;
-	static const struct {
-		const char *part, *evidence;
-		int failure;
-		const char *words;
-	} cases[] = {
+	static const struct course courses[] = {
 	    {"handed", "sidecar", 0, ""},
 	    {"handed", "auto", 504, "evidence = auto"},
 	    {"handed-name", "sidecar", 343, "another"},
 	    {"handed-other", "sidecar", 162, "not the private half"},
 	    {"handed-disabled", "sidecar", 333, "not enabled"},
 	};
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		token.evidence = cases[i].evidence;
-		assert_is(login_by_service(cases[i].part, 20000, NULL), cases[i].failure, cases[i].words);
-	}
+	static const struct course pinned = {"handed", "sidecar", 162, "public_key_sha256"};
+
+	assert_courses(courses, sizeof(courses) / sizeof(courses[0]));
 	keys[0].pinned = true; /* to a hash that is not the key's */
-	token.evidence = "sidecar";
-	assert_is(login_by_service("handed", 20000, NULL), 162, "public_key_sha256");
+	assert_courses(&pinned, 1);
 	keys[0].pinned = false;
-	token.evidence = "auto";
 }
 
 /* I-12: the transport key and the nonce are new each time. */
