@@ -14,6 +14,12 @@ const struct command commands[] = {
      "show what the hardware and the attestation service say of this machine", attest, attest_help},
     {"doctor", "[--config FILE] [--json] [TOKEN]", "make a login step by step and say what to do where it fails",
      doctor, doctor_help},
+    {"policy explain", "(--policy FILE | --key URL) [--token FILE] [--config FILE] [TOKEN]",
+     "hold a release policy against claims and name what is not met", policy_explain_run, policy_explain_help},
+    {"policy generate",
+     "[--strictness LIST] [--token FILE] [--output FILE [--commands]] [--quiet] [--config FILE] [TOKEN]",
+     "write a release policy that this machine satisfies", policy_generate_run, policy_generate_help},
+    {"policy diff", "OLD NEW", "compare what two release policies ask for", policy_diff, policy_diff_help},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
