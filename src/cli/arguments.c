@@ -11,11 +11,11 @@ static const struct argument *find_option(const struct argument *known, const ch
 	return NULL;
 }
 
-/* The first row for a word that has not got one. */
+/* The first row for a word that has not got one, or takes many. */
 static const struct argument *find_free_word(const struct argument *known)
 {
 	for (; known->name; known++)
-		if (!known->name[0] && !*known->value)
+		if (!known->name[0] && (known->values || !*known->value))
 			return known;
 	return NULL;
 }
@@ -68,9 +68,8 @@ enum exit_code arguments_read(struct terminal *t, const char *command, int argc,
 			continue;
 		}
 		const struct argument *word = find_free_word(known);
-		if (!word)
+		if (!word || !keep_value(word, argv[i]))
 			return command_misused(t, command_find(command), "\"%s\" is one word too many", argv[i]);
-		*word->value = argv[i];
 	}
 	return EXIT_GOOD;
 }
