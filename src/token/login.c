@@ -392,7 +392,7 @@ static json *keys_of(const struct release *release)
 		json_set_string(key, "host", released->config->host);
 		json_set_string(key, "name", released->config->name);
 		json_set_string(key, "version", released->version);
-		if (!hex_encode(released->public_key_sha256, 32, &hash).failure)
+		if (released->key && !hex_encode(released->public_key_sha256, 32, &hash).failure)
 			json_set_string(key, "public_key_sha256", buf_text(&hash));
 		json_push(keys, key);
 	}
