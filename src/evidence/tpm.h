@@ -11,8 +11,8 @@
  *
  * Failures of all of them: SKR-130 the device fails or is silent until the deadline, 131 the TPM asks to try later (8
  * tries, 50 ms doubling to 2 s, made here) or refuses in a way nobody foresaw, 132 lockout, 137 the reply is malformed,
- * 101 a hierarchy or key has a password. Objects and sessions that a connection made are flushed when it closes,
- * whatever happened between.
+ * 101 a hierarchy or key has a password, 139 the TPM was restarted meanwhile. Objects and sessions that a connection
+ * made are flushed when it closes, whatever happened between.
  */
 struct tpm;
 

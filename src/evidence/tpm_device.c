@@ -76,7 +76,11 @@ static skr_status open_refused(const char *path, int error)
 skr_status tpm_device_open(const char *path, struct deadline deadline, int *ret_fd)
 {
 	for (int attempt = 1;; attempt++) {
-		/* O_NONBLOCK: the kernel takes the command and goes on; poll() says when the reply is there. */
+		/*
+		 * O_NONBLOCK: the kernel takes the command and goes on; poll() says when the reply is there. (While a
+		 * driver talks to the hardware it holds poll() and close() up, by limits of its own: minutes for a TPM
+		 * that is dead. The module does not wait for the agent so long.)
+		 */
 		int fd = fd_above_stdio(open(path, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
 		if (fd >= 0) {
 			*ret_fd = fd;

@@ -455,6 +455,24 @@ static void a_restart_of_the_tpm_is_said_to(void **state)
 	assert_nothing_left(&played);
 }
 
+static void a_restart_between_two_commands_is_said_to(void **state)
+{
+	NEED_TPM();
+	auto_vtpm_machine machine = {0};
+	uint8_t sealed[256];
+
+	assert_ok(collect(VTPM_CONFIDENTIAL, &machine));
+	seal_to(&machine, "SHA256", "text", sealed);
+	/* As a TPM answers that has lost the key, the session, or both. */
+	strike(&played, (struct fault){.command = CC_CERTIFY, .times = 1, .kind = FAULT_CODE, .code = 0x18b});
+	assert_fails(collect_and_forget(VTPM_CONFIDENTIAL), 139, "TPM2_Certify");
+	strike(&played, (struct fault){.command = CC_RSA_DECRYPT, .times = 1, .kind = FAULT_CODE, .code = 0x910});
+	assert_fails(open_text(&machine, "SHA256", sealed, ""), 139, "TPM2_RSA_Decrypt");
+	strike(&played, (struct fault){.command = CC_POLICY_PCR, .times = 1, .kind = FAULT_CODE, .code = 0x918});
+	assert_fails(open_text(&machine, "SHA256", sealed, ""), 139, "TPM2_PolicyPCR");
+	assert_nothing_left(&played);
+}
+
 /* --- Nothing is left, whatever happens --- */
 
 static const uint32_t collecting[] = {CC_NV_READ_PUBLIC, CC_NV_READ,      CC_NV_WRITE,
@@ -568,6 +586,7 @@ int main(void)
 	    TEST(what_is_not_sealed_to_the_key_does_not_open),
 	    TEST(a_context_that_does_not_load_is_made_again),
 	    TEST(a_restart_of_the_tpm_is_said_to),
+	    TEST(a_restart_between_two_commands_is_said_to),
 	    TEST(nothing_is_left_after_a_failure_of_any_command),
 	    TEST(nothing_is_left_after_many_logins),
 	    TEST(a_killed_process_leaves_what_the_resource_manager_takes_away),

@@ -530,6 +530,7 @@ static void what_asks_to_try_later_is_tried_again(void **state)
 	    {0x904, "out of"},
 	    {0x905, "session handles"},
 	    {0x923, "NV"},
+	    {0xb0902, "object contexts"}, /* a resource manager's */
 	};
 
 	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
