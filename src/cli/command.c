@@ -20,6 +20,13 @@ const struct command commands[] = {
      "[--strictness LIST] [--token FILE] [--output FILE [--commands]] [--quiet] [--config FILE] [TOKEN]",
      "write a release policy that this machine satisfies", policy_generate_run, policy_generate_help},
     {"policy diff", "OLD NEW", "compare what two release policies ask for", policy_diff, policy_diff_help},
+    {"print-config",
+     "CONSUMER [TOKEN] [--key LABEL] [--engine | --provider] [--certificate FILE] [--key-file FILE] [--module FILE]",
+     "print the lines that make a program use a key", print_config, print_config_help},
+    {"csr", "[TOKEN] [--key LABEL] --subject NAME [--san LIST] [--digest NAME] [--pss] [--output FILE] [--module FILE]",
+     "make a certificate request, signed by a key of the token", csr, csr_help},
+    {"cert", "[TOKEN] [--login] [--export LABEL [--chain] [--output FILE]] [--module FILE]",
+     "show which certificate belongs to which key, and export chains", cert, cert_help},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

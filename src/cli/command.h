@@ -40,11 +40,15 @@ enum exit_code config_settings_list(struct terminal *t, int argc, char **argv);
 enum exit_code tokens_show(struct terminal *t, int argc, char **argv);
 enum exit_code attest(struct terminal *t, int argc, char **argv);
 enum exit_code doctor(struct terminal *t, int argc, char **argv);
+enum exit_code print_config(struct terminal *t, int argc, char **argv);
+enum exit_code csr(struct terminal *t, int argc, char **argv);
+enum exit_code cert(struct terminal *t, int argc, char **argv);
 enum exit_code policy_explain_run(struct terminal *t, int argc, char **argv);
 enum exit_code policy_generate_run(struct terminal *t, int argc, char **argv);
 enum exit_code policy_diff(struct terminal *t, int argc, char **argv);
 
 /* Each stands beside the options that it explains. */
+extern const char print_config_help[], csr_help[], cert_help[];
 extern const char config_check_help[], config_settings_help[], tokens_help[], attest_help[], doctor_help[];
 extern const char policy_explain_help[], policy_generate_help[], policy_diff_help[];
 

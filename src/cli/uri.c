@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/uri.h"
 
+#include "base/ossl.h"
+
 #include <ctype.h>
 #include <string.h>
+
+#include <openssl/asn1.h>
+#include <openssl/pem.h>
 
 size_t uri_field_length(const CK_UTF8CHAR *field, size_t size)
 {
@@ -73,4 +78,48 @@ skr_status uri_of_object(const CK_TOKEN_INFO *token, const struct uri_object *ob
 	TRY(append_attribute(out, "id", object->id, object->id_len, true));
 	TRY(append_attribute(out, "object", object->label, object->label_len, false));
 	return append_attribute(out, "type", (const uint8_t *)type, strlen(type), false);
+}
+
+skr_status uri_of_label(const char *token, const char *label, CK_OBJECT_CLASS class, struct buf *out)
+{
+	const char *type = type_of(class);
+
+	TRY(buf_append_text(out, "pkcs11:"));
+	TRY(append_attribute(out, "token", (const uint8_t *)token, strlen(token), false));
+	TRY(append_attribute(out, "object", (const uint8_t *)label, strlen(label), false));
+	return append_attribute(out, "type", (const uint8_t *)type, strlen(type), false);
+}
+
+/* SEQUENCE { VisibleString, UTF8String } */
+static skr_status encode_uri(const char *uri, struct buf *der)
+{
+	static const char version[] = "PKCS#11 Provider URI v1.0";
+	int uri_len = (int)strlen(uri), version_len = sizeof(version) - 1;
+	int inside =
+	    ASN1_object_size(0, version_len, V_ASN1_VISIBLESTRING) + ASN1_object_size(0, uri_len, V_ASN1_UTF8STRING);
+	size_t size = (size_t)ASN1_object_size(1, inside, V_ASN1_SEQUENCE);
+	uint8_t *place;
+
+	TRY(buf_reserve(der, size, &place));
+	ASN1_put_object(&place, 1, inside, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL);
+	ASN1_put_object(&place, 0, version_len, V_ASN1_VISIBLESTRING, V_ASN1_UNIVERSAL);
+	memcpy(place, version, (size_t)version_len);
+	place += version_len;
+	ASN1_put_object(&place, 0, uri_len, V_ASN1_UTF8STRING, V_ASN1_UNIVERSAL);
+	memcpy(place, uri, (size_t)uri_len);
+	der->len += size;
+	return OK;
+}
+
+skr_status uri_to_pem(const char *uri, struct buf *out)
+{
+	auto_buf der = BUF(16 * 1024);
+	auto_bio *bio = BIO_new(BIO_s_mem());
+	char *text;
+
+	TRY(encode_uri(uri, &der));
+	if (!bio || PEM_write_bio(bio, "PKCS#11 PROVIDER URI", "", der.data, (long)der.len) <= 0)
+		return ossl_fail(14, "a PEM-URI file");
+	long len = BIO_get_mem_data(bio, &text);
+	return buf_append(out, text, (size_t)len);
 }

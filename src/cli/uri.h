@@ -20,6 +20,18 @@ struct uri_object {
 };
 skr_status uri_of_object(const CK_TOKEN_INFO *token, const struct uri_object *object, struct buf *out) MUST_CHECK;
 
+/*
+ * As a person would write it: pkcs11:token=TOKEN;object=LABEL;type=…, where `label` and `token` are text. What the
+ * configurations of programs name a key or a certificate by.
+ */
+skr_status uri_of_label(const char *token, const char *label, CK_OBJECT_CLASS class, struct buf *out) MUST_CHECK;
+
+/*
+ * The PEM text of a file that only says where a key is (pkcs11-provider's "PKCS#11 Provider URI v1.0"): programs that
+ * read PEM through OpenSSL 3 take it for the key itself.
+ */
+skr_status uri_to_pem(const char *uri, struct buf *out) MUST_CHECK;
+
 /* Length of a text field of PKCS#11, which is filled up with blanks. */
 size_t uri_field_length(const CK_UTF8CHAR *field, size_t size);
 
