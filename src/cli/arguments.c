@@ -62,7 +62,7 @@ enum exit_code arguments_read(struct terminal *t, const char *command, int argc,
                               const struct argument *known)
 {
 	for (int i = 0; i < argc; i++) {
-		if (argv[i][0] == '-') {
+		if (argv[i][0] == '-' && argv[i][1]) {
 			if (read_option(t, command, &i, argc, argv, known) != EXIT_GOOD)
 				return EXIT_USAGE;
 			continue;

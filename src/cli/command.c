@@ -27,6 +27,10 @@ const struct command commands[] = {
      "make a certificate request, signed by a key of the token", csr, csr_help},
     {"cert", "[TOKEN] [--login] [--export LABEL [--chain] [--output FILE]] [--module FILE]",
      "show which certificate belongs to which key, and export chains", cert, cert_help},
+    {"status", "[--audit FILE]... [--json | --prometheus FILE] [--config FILE] [TOKEN]",
+     "show keys, logins, failures and certificates, without a login", status_show, status_help},
+    {"audit verify", "[--head HASH] FILE...", "check the links of a chained audit trail", audit_verify,
+     audit_verify_help},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -46,10 +46,13 @@ enum exit_code cert(struct terminal *t, int argc, char **argv);
 enum exit_code policy_explain_run(struct terminal *t, int argc, char **argv);
 enum exit_code policy_generate_run(struct terminal *t, int argc, char **argv);
 enum exit_code policy_diff(struct terminal *t, int argc, char **argv);
+enum exit_code status_show(struct terminal *t, int argc, char **argv);
+enum exit_code audit_verify(struct terminal *t, int argc, char **argv);
 
 /* Each stands beside the options that it explains. */
 extern const char print_config_help[], csr_help[], cert_help[];
 extern const char config_check_help[], config_settings_help[], tokens_help[], attest_help[], doctor_help[];
+extern const char status_help[], audit_verify_help[];
 extern const char policy_explain_help[], policy_generate_help[], policy_diff_help[];
 
 /*
