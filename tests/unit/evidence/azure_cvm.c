@@ -415,8 +415,10 @@ static void what_is_not_sealed_to_the_key_does_not_open(void **state)
 	assert_ok(collect(VTPM_CONFIDENTIAL, &machine));
 	seal_to(&machine, "SHA256", "text", sealed);
 	assert_fails(open_text(&machine, "SHA384", sealed, ""), 341, "");
-	assert_fails(open_text(&machine, NULL, sealed, ""), 341, "");
 	sealed[200] ^= 1;
+	assert_fails(open_text(&machine, "SHA256", sealed, ""), 341, "");
+	/* Not the other way round: of 256 OAEP ciphertexts one looks like PKCS#1 v1.5. */
+	seal_to(&machine, NULL, "text", sealed);
 	assert_fails(open_text(&machine, "SHA256", sealed, ""), 341, "");
 	memset(sealed, 0xff, sizeof(sealed));
 	assert_fails(open_text(&machine, "SHA256", sealed, ""), 341, "");
@@ -452,6 +454,39 @@ static void a_restart_of_the_tpm_is_said_to(void **state)
 	for (uint32_t pcr = 0; pcr < 8; pcr++)
 		extend_pcr(&played, pcr);
 	assert_fails(open_text(&machine, "SHA256", sealed, ""), 139, "another one");
+	assert_nothing_left(&played);
+}
+
+/* Between two commands of one opening. */
+static void what_the_tpm_has_forgotten_is_a_restart_too(void **state)
+{
+	NEED_TPM();
+	static const uint32_t codes[] = {0x910, 0x918, 0x18b}; /* REFERENCE_H0, REFERENCE_S0, HANDLE */
+	auto_vtpm_machine machine = {0};
+	uint8_t sealed[256];
+
+	assert_ok(collect(VTPM_CONFIDENTIAL, &machine));
+	seal_to(&machine, "SHA256", "text", sealed);
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+		strike(&played,
+		       (struct fault){.command = CC_RSA_DECRYPT, .times = 1, .kind = FAULT_CODE, .code = codes[i]});
+		assert_fails(open_text(&machine, "SHA256", sealed, ""), 139, "forgotten");
+		assert_nothing_left(&played);
+	}
+}
+
+/* V-14: making the key again would be an authorised command. */
+static void a_context_refused_by_lockout_is_not_made_again(void **state)
+{
+	NEED_TPM();
+	auto_vtpm_machine machine = {0};
+	uint8_t sealed[256];
+
+	assert_ok(collect(VTPM_CONFIDENTIAL, &machine));
+	seal_to(&machine, "SHA256", "text", sealed);
+	strike(&played, (struct fault){.command = CC_CONTEXT_LOAD, .times = 1, .kind = FAULT_CODE, .code = 0x921});
+	assert_fails(open_text(&machine, "SHA256", sealed, ""), 132, "");
+	assert_int_equal(machine.transport.primaries, 1);
 	assert_nothing_left(&played);
 }
 
@@ -586,6 +621,8 @@ int main(void)
 	    TEST(what_is_not_sealed_to_the_key_does_not_open),
 	    TEST(a_context_that_does_not_load_is_made_again),
 	    TEST(a_restart_of_the_tpm_is_said_to),
+	    TEST(what_the_tpm_has_forgotten_is_a_restart_too),
+	    TEST(a_context_refused_by_lockout_is_not_made_again),
 	    TEST(a_restart_between_two_commands_is_said_to),
 	    TEST(nothing_is_left_after_a_failure_of_any_command),
 	    TEST(nothing_is_left_after_many_logins),
