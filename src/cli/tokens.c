@@ -94,7 +94,8 @@ enum exit_code tokens_show(struct terminal *t, int argc, char **argv)
 {
 	const char *path = NULL;
 	bool login = false;
-	const struct argument known[] = {{"--module", .value = &path}, {"--login", .flag = &login}, {NULL}};
+	const struct argument known[] = {
+	    {.name = "--module", .value = &path}, {.name = "--login", .flag = &login}, {.name = NULL}};
 	auto_module m = {.t = t};
 
 	if (arguments_read(t, "tokens", argc, argv, known) != EXIT_GOOD)
