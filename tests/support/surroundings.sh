@@ -4,13 +4,15 @@
 # surroundings.sh BUILD NAME COMMAND… : runs COMMAND with an emulated Azure of its own, keys in it, and a configuration.
 #
 # Token "skr" has one key of every kind the module offers; "other" has one that is released only to another machine;
-# "faulty" has one key of its own, for tests that break things. SKR_TEST_MACHINE is the kind of machine that is played. SKR_MODULE, SKR_PKCS11_CONF and SKR_EMULATOR_… are set.
+# "faulty" has one key of its own, for tests that break things. SKR_TEST_MACHINE is the kind of machine that is played, or
+# a NAME of vtpm-KIND says it. SKR_MODULE, SKR_PKCS11_CONF and SKR_EMULATOR_… are set.
 set -eu
 build=$1 name=$2
 shift 2
 top=$(cd "$(dirname "$0")/../.." && pwd)
 . "$top/scripts/emulator.sh"
 
+case $name in vtpm-*) SKR_TEST_MACHINE=${name#vtpm-} SKR_TEST_FEW_KEYS=1 ;; esac
 run=$(run_folder "$build/run/$name")
 trap 'stop_emulator' EXIT
 start_emulator "$run/azure" ${SKR_TEST_MACHINE:+--machine "$SKR_TEST_MACHINE"}
