@@ -1,327 +1,261 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `skr-pkcs11 doctor`: what a login needs, looked at one by one, and then the login itself, with its own code. */
-#include "cli/command.h"
+#include "cli/doctor.h"
 
-#include "base/base64.h"
-#include "base/file.h"
-#include "config/config.h"
-#include "jose/jwk.h"
-#include "release/release.h"
+#include "cli/arguments.h"
 
-#include <errno.h>
-#include <stdlib.h>
+#include <stdarg.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
-const char doctor_help[] = "Example:\n  skr-pkcs11 doctor web";
+const char doctor_help[] =
+    "Goes the way of a login and says of each step how long it took and what was found: configuration, files, memory,\n"
+    "the machine's devices; then the login itself, by the agent that programs would use and with the module's own\n"
+    "code: transport key, agent, evidence, attestation, identity, release, verification, unwrapping, one signature\n"
+    "with each key. Behind that, by this user's own rights: clock, debugging, each key and its release policy in the\n"
+    "vault, certificates. Where a step fails: number, what happened, what to do, the command that does it; and the\n"
+    "checks that are still possible. The released keys are wiped at once, nothing secret is printed.\n"
+    "\n"
+    "  TOKEN          of the configuration; default: all, one after the other\n"
+    "  --config FILE  in place of SKR_PKCS11_CONF, else " CONFIG_PATH_DEFAULT "\n"
+    "  --json         one document: exit, failed, warnings, checks (token, name, verdict, ms, found, failure, fix)\n"
+    "\n"
+    "Marks: ok; note, worth knowing; WARN, works and should not stay so; FAILED, a login would not work, or a program\n"
+    "would not work with the key.\n"
+    "\n"
+    "Run it as the user that the program runs as: a check that this user has no rights for is a note, and says which.\n"
+    "\n"
+    "Exit status: 0 nothing FAILED (warnings change nothing: --json counts them), 1 something FAILED, 2 the command "
+    "or\n"
+    "the configuration was not understood.\n"
+    "\n"
+    "Example, why nginx has no key:\n"
+    "  sudo -u www-data skr-pkcs11 doctor web";
 
-/* One visit: what was found bad is counted, and the visit goes on. */
-struct visit {
-	struct terminal *t;
-	const struct config *config;
-	int bad;
-	char step[24]; /* of the login, under way */
-	int64_t began;
-};
+/* ---- findings ---- */
 
-static void report(struct visit *v, skr_status status, const char *name, const char *good)
+static json *add_check(struct visit *v, enum verdict verdict, const char *name, int64_t ms)
 {
-	if (!status.failure) {
-		terminal_check(v->t, VERDICT_GOOD, name, -1, "%s", good);
+	static const char *const words[] = {
+	    [VERDICT_GOOD] = "ok", [VERDICT_NOTE] = "note", [VERDICT_WARNING] = "warning", [VERDICT_BAD] = "failed"};
+	json *check = json_object();
+
+	if (v->token)
+		json_set_string(check, "token", v->token->label);
+	json_set_string(check, "name", name);
+	json_set_string(check, "verdict", words[verdict]);
+	if (ms >= 0)
+		json_set_number(check, "ms", ms);
+	json_push(v->checks, check);
+	return check;
+}
+
+static void count(struct visit *v, enum verdict verdict)
+{
+	v->failed += verdict == VERDICT_BAD;
+	v->warned += verdict == VERDICT_WARNING;
+}
+
+static void show(struct visit *v, enum verdict verdict, const char *name, int64_t ms, const char *found)
+{
+	count(v, verdict);
+	if (!v->checks) {
+		terminal_check(v->t, verdict, name, ms, "%s", found);
 		return;
 	}
-	v->bad++;
-	terminal_check(v->t, VERDICT_BAD, name, -1, "%s", "");
-	terminal_failure(v->t, status_last());
+	json *check = add_check(v, verdict, name, ms);
+	if (*found)
+		json_set_string(check, "found", found);
+	v->last = check;
 }
 
-/* ---- surroundings ---- */
-
-static skr_status check_socket(const char *path)
+static void show_fix(struct visit *v, const char *fix)
 {
-	struct stat about;
-
-	if (stat(path, &about) != 0)
-		return FAIL(502, "%s: %s", path, strerror(errno));
-	if (!S_ISSOCK(about.st_mode))
-		return FAIL(502, "%s is not a socket", path);
-	if (access(path, W_OK) != 0)
-		return FAIL(502, "%s: %s (mode %04o, uid %ld, gid %ld)", path, strerror(errno),
-		            (unsigned)about.st_mode & 07777, (long)about.st_uid, (long)about.st_gid);
-	return OK;
-}
-
-static skr_status check_program(const char *path)
-{
-	if (file_check_trusted(path).failure)
-		return FAIL(500, "%s", status_message()[0] ? status_message() : path);
-	if (access(path, X_OK) != 0)
-		return FAIL(500, "%s: %s", path, strerror(errno));
-	return OK;
-}
-
-static void check_agent(struct visit *v)
-{
-	const struct config *config = v->config;
-
-	report(v, config->agent_is_socket ? check_socket(config->agent) : check_program(config->agent), "agent",
-	       config->agent);
-}
-
-static bool swap_is_active(void)
-{
-	auto_buf text = BUF(64 * 1024);
-
-	/* The first line is a heading. */
-	return !file_read("/proc/swaps", &text).failure && strchr(buf_text(&text), '\n') &&
-	       strchr(buf_text(&text), '\n')[1] != '\0';
-}
-
-/* 1 MiB and 64 KiB per key (threat model section 6). */
-static size_t locked_memory_needed(const struct config *config)
-{
-	size_t kib = 1024;
-
-	for (size_t i = 0; i < config->token_count; i++)
-		kib += 64 * config->tokens[i].key_count;
-	return kib;
-}
-
-/* Tries it: limits, capabilities and what is locked already all count. */
-static bool can_lock(size_t kib)
-{
-	size_t size = kib * 1024;
-	void *place = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (place == MAP_FAILED)
-		return false;
-	bool locked = mlock(place, size) == 0;
-	munmap(place, size);
-	return locked;
-}
-
-static void check_memory_lock(struct visit *v)
-{
-	size_t needed = locked_memory_needed(v->config);
-
-	if (v->config->memory_lock == ARENA_LOCK_OFF) {
-		terminal_check(v->t, VERDICT_NOTE, "memory lock", -1, "memory_lock = off: keys may reach the swap");
+	if (!fix || !*fix)
 		return;
-	}
-	if (can_lock(needed)) {
-		terminal_check(v->t, VERDICT_GOOD, "memory lock", -1, "%zu KiB can be locked", needed);
-		return;
-	}
-	bool swap = swap_is_active(), bad = swap || v->config->memory_lock == ARENA_LOCK_REQUIRE;
-	terminal_check(v->t, bad ? VERDICT_BAD : VERDICT_NOTE, "memory lock", -1,
-	               "%zu KiB cannot be locked, swap is %s", needed, swap ? "active" : "not active");
-	terminal_below(v->t, "SKR-%03d what to do: %s", bad ? 11 : 10, failure_row(bad ? 11 : 10)->hint);
-	v->bad += bad;
+	if (v->checks)
+		json_set_string(v->last, "fix", fix);
+	else
+		terminal_below(v->t, "try: %s", fix);
 }
 
-static void check_readable(struct visit *v, const char *setting, const char *path, size_t limit)
+void visit_found(struct visit *v, enum verdict verdict, const char *name, const char *fix, const char *format, ...)
 {
-	auto_buf content = BUF(limit);
+	char text[512];
+	va_list args;
 
-	if (path)
-		report(v, file_read(path, &content), setting, path);
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	show(v, verdict, name, -1, text);
+	show_fix(v, fix);
 }
 
-static void check_directory(struct visit *v, const char *setting, const char *path)
+void visit_timed(struct visit *v, enum verdict verdict, const char *name, int64_t ms, const char *format, ...)
 {
-	struct stat about;
-	skr_status status = OK;
+	char text[512];
+	va_list args;
 
-	if (!path)
-		return;
-	if (stat(path, &about) != 0 || !S_ISDIR(about.st_mode) || access(path, W_OK | X_OK) != 0) {
-		terminal_check(v->t, VERDICT_NOTE, setting, -1,
-		               "%s cannot be used: logins of several processes are not kept apart", path);
-		return;
-	}
-	report(v, status, setting, path);
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	show(v, verdict, name, ms, text);
 }
 
-static void check_token_files(struct visit *v, const struct token_config *token)
+void visit_failed(struct visit *v, enum verdict verdict, const char *name, int64_t ms,
+                  const struct status_record *record, const char *fix)
 {
-	for (size_t i = 0; i < token->certificate_count; i++)
-		check_readable(v, "certificate", token->certificates[i], 256 * 1024);
-	for (size_t i = 0; i < token->public_key_count; i++)
-		check_readable(v, "public key", token->public_keys[i], 64 * 1024);
-	if (token->identity == IDENTITY_SECRET || token->identity == IDENTITY_CERTIFICATE) {
-		/* The agent reads it; where it is a service this user may not be able to. */
-		if (!v->config->agent_is_socket)
-			check_readable(v, "identity", token->identity_argument, 64 * 1024);
-	}
-}
-
-/* ---- the login ---- */
-
-static void show_progress(const struct release_step *step, void *with)
-{
-	struct visit *v = with;
-
-	snprintf(v->step, sizeof(v->step), "%s", step->name);
-	if (step->ms < 0) {
-		v->began = monotonic_ms();
-		terminal_waiting(v->t, step->name);
-		return;
-	}
-	terminal_check(v->t, VERDICT_GOOD, step->name, step->ms, "%s", step->detail);
-	v->step[0] = '\0';
-}
-
-static int64_t monotonic_us(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
-/* One signature as a program would have it made, verified by the public half. `ret_us`: the signing alone. */
-static skr_status sign_once(EVP_PKEY *key, int64_t *ret_us)
-{
-	static const uint8_t text[] = "skr-pkcs11 doctor";
-	auto_md_ctx *signing = EVP_MD_CTX_new(), *verifying = EVP_MD_CTX_new();
-	uint8_t signature[1024];
-	size_t len = sizeof(signature);
-
-	if (!signing || EVP_DigestSignInit_ex(signing, NULL, "SHA2-256", ossl, NULL, key, NULL) != 1)
-		return ossl_fail(599, "preparing a signature");
-	int64_t began = monotonic_us();
-	if (EVP_DigestSign(signing, signature, &len, text, sizeof(text)) != 1)
-		return ossl_fail(599, "a signature");
-	*ret_us = monotonic_us() - began;
-	if (!verifying || EVP_DigestVerifyInit_ex(verifying, NULL, "SHA2-256", ossl, NULL, key, NULL) != 1 ||
-	    EVP_DigestVerify(verifying, signature, len, text, sizeof(text)) != 1)
-		return ossl_fail(342, "its signature does not verify by its own public half");
-	return OK;
-}
-
-static void show_signature(struct visit *v, const struct released_key *key)
-{
-	int64_t us = 0;
-
-	if (!key->key || !(key->ops & KEY_OP_SIGN))
-		return;
-	skr_status status = sign_once(key->key, &us);
-	if (status.failure)
-		return report(v, status, "sign", "");
-	terminal_check(v->t, VERDICT_GOOD, "sign", (us + 500) / 1000, "%s with SHA-256: %lld us, verified",
-	               key->config->label, (long long)us);
-}
-
-static void show_keys(struct visit *v, const struct release *release)
-{
-	for (size_t i = 0; i < release->key_count; i++) {
-		const struct released_key *key = &release->keys[i];
-		auto_buf hash = BUF(2 * sizeof(key->public_key_sha256));
-		terminal_check(v->t, VERDICT_GOOD, "key", -1, "%s", key->kid);
-		if (key->key && !hex_encode(key->public_key_sha256, sizeof(key->public_key_sha256), &hash).failure)
-			terminal_below(v->t, "public_key_sha256=%s", buf_text(&hash));
-		show_signature(v, key);
-	}
-}
-
-static void try_login(struct visit *v, const struct token_config *token)
-{
-	auto_release release = {.key_count = 0};
-	struct release_options options = {
-	    .deadline = deadline_in((int64_t)v->config->login_deadline * 1000), .progress = show_progress, .with = v};
-	int64_t began = monotonic_ms();
-
-	terminal_heading(v->t, "token %s", token->label);
-	check_token_files(v, token);
-	v->step[0] = '\0';
-	skr_status status = release_run(v->config, token, &options, &release);
-	if (status.failure) {
-		const struct status_record *record = status_last();
-		bool named = v->step[0] != '\0';
-		v->bad++;
-		terminal_check(v->t, VERDICT_BAD,
-		               named             ? v->step
-		               : record->step[0] ? record->step
-		                                 : "login",
-		               monotonic_ms() - (named ? v->began : began), "%s", "");
+	show(v, verdict, name, ms, "");
+	if (verdict == VERDICT_BAD)
+		v->last_failure = record->failure;
+	if (v->checks)
+		json_set(v->last, "failure", terminal_failure_json(record));
+	else
 		terminal_failure(v->t, record);
-		return;
-	}
-	show_keys(v, &release);
-	terminal_check(v->t, VERDICT_GOOD, "login", monotonic_ms() - began, "%zu key%s", release.key_count,
-	               release.key_count == 1 ? "" : "s");
+	show_fix(v, fix);
+}
+
+void visit_waiting(struct visit *v, const char *name)
+{
+	if (!v->checks)
+		terminal_waiting(v->t, name);
+}
+
+void visit_heading(struct visit *v, const char *format, ...)
+{
+	char text[256];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (!v->checks)
+		terminal_heading(v->t, "%s", text);
+}
+
+void visit_more(struct visit *v, const char *name, const char *value)
+{
+	if (v->checks)
+		json_set_string(v->last, name, value);
+	else
+		terminal_below(v->t, "%s=%s", name, value);
 }
 
 /* ---- the visit ---- */
 
+/* What has no configuration yet: file and first mistake are in the sentence. */
+static void show_early_failure(struct visit *v, const char *name)
+{
+	const struct status_record record = *status_last();
+	const struct ailment ailment = {.config = NULL};
+	char fix[512];
+
+	fix_for(&record, &ailment, fix, sizeof(fix));
+	visit_failed(v, VERDICT_BAD, name, -1, &record, fix);
+}
+
 /* Arena and libcrypto as a login needs them; before anything else allocates by libcrypto. */
-static void prepare_memory(struct visit *v)
+static bool prepare_memory(struct visit *v)
 {
 	skr_status status = arena_open(ARENA_LOCK_AUTO);
 
 	if (!status.failure)
 		status = ossl_open();
 	if (status.failure)
-		report(v, status, "memory", "");
+		show_early_failure(v, "memory");
+	return !status.failure;
 }
 
-static skr_status read_config(const char *given, struct config **ret)
+static void visit_token(struct visit *v, const struct token_config *token)
 {
-	auto_text *path = NULL;
+	auto_outcome outcome = {.failure = 0};
 
-	if (given)
-		return config_read(given, ret);
-	TRY(config_path(NULL, &path));
-	return config_read(path, ret);
+	v->token = token;
+	visit_heading(v, "token %s", token->label);
+	doctor_token_files(v);
+	if (v->surroundings_failure) {
+		outcome.failure = v->surroundings_failure;
+		visit_found(v, VERDICT_NOTE, "login", NULL, "no login was tried: put right what FAILED first");
+	} else {
+		doctor_login(v, &outcome);
+	}
+	doctor_beyond(v, &outcome);
+	v->token = NULL;
+}
+
+static void visit_tokens(struct visit *v, const char *label)
+{
+	const struct config *config = v->config;
+
+	for (size_t i = 0; i < config->token_count; i++)
+		if (!label || strcmp(label, config->tokens[i].label) == 0)
+			visit_token(v, &config->tokens[i]);
+}
+
+static enum exit_code look_around(struct visit *v, const char *label)
+{
+	const struct config *config = v->config;
+
+	visit_found(v, VERDICT_GOOD, "configuration", NULL, "%s", config->path);
+	if (label && !config_token(config, label)) {
+		visit_found(v, VERDICT_BAD, "token", "skr-pkcs11 config check    # lists them", "%s is not in %s",
+		            label, config->path);
+		return EXIT_USAGE;
+	}
+	if (config->token_count == 0)
+		visit_found(v, VERDICT_WARNING, "tokens", NULL, "none: every line of the configuration is a comment?");
+	doctor_surroundings(v);
+	if (v->failed)
+		v->surroundings_failure = v->last_failure;
+	doctor_machine(v);
+	release_capture_environment(config->path);
+	visit_tokens(v, label);
+	return v->failed ? EXIT_BAD : EXIT_GOOD;
 }
 
 static enum exit_code visit(struct visit *v, const char *path, const char *label)
 {
 	auto_config *config = NULL;
 
-	prepare_memory(v);
-	skr_status status = read_config(path, &config);
-	report(v, status, "configuration", config ? config->path : "");
-	if (status.failure)
+	bool memory = prepare_memory(v);
+	if (command_config(path, &config).failure) {
+		show_early_failure(v, "configuration");
+		return EXIT_USAGE;
+	}
+	if (!memory)
 		return EXIT_BAD;
 	v->config = config;
-	if (label && !config_token(config, label)) {
-		terminal_check(v->t, VERDICT_BAD, "token", -1, "%s is not in %s", label, config->path);
-		return EXIT_BAD;
-	}
-	if (config->token_count == 0)
-		terminal_check(v->t, VERDICT_NOTE, "tokens", -1, "none: every line of the configuration is a comment?");
-	check_agent(v);
-	check_memory_lock(v);
-	check_readable(v, "ca_file", config->ca_file, 4 * 1024 * 1024);
-	check_readable(v, "release_ca_file", config->release_ca_file, 4 * 1024 * 1024);
-	check_directory(v, "runtime_dir", config->runtime_dir);
+	return look_around(v, label);
+}
 
-	if (v->bad) {
-		terminal_below(v->t, "no login was tried: put right what FAILED first");
-		return EXIT_BAD;
-	}
-	release_capture_environment(config->path);
-	for (size_t i = 0; i < config->token_count; i++)
-		if (!label || strcmp(label, config->tokens[i].label) == 0)
-			try_login(v, &config->tokens[i]);
-	return v->bad ? EXIT_BAD : EXIT_GOOD;
+static bool print_document(struct visit *v, enum exit_code code)
+{
+	auto_json *document = json_object();
+
+	json_set_number(document, "exit", code);
+	json_set_number(document, "failed", v->failed);
+	json_set_number(document, "warnings", v->warned);
+	json_set(document, "checks", TAKE(v->checks));
+	return terminal_json(v->t, document);
 }
 
 enum exit_code doctor(struct terminal *t, int argc, char **argv)
 {
-	struct visit v = {.t = t};
 	const char *path = NULL, *label = NULL;
+	bool document = false;
+	const struct argument known[] = {
+	    {.name = "--config", .value = &path},
+	    {.name = "--json", .flag = &document},
+	    {.name = "", .value = &label},
+	    {.name = NULL},
+	};
 
-	for (int i = 0; i < argc; i++) {
-		if (strcmp(argv[i], "--config") == 0 && i + 1 < argc)
-			path = argv[++i];
-		else if (argv[i][0] != '-' && !label)
-			label = argv[i];
-		else
-			return command_misused(t, command_find("doctor"), "\"%s\" is not understood", argv[i]);
-	}
-	return visit(&v, path, label);
+	if (arguments_read(t, "doctor", argc, argv, known) != EXIT_GOOD)
+		return EXIT_USAGE;
+	struct visit v = {.t = t, .checks = document ? json_array() : NULL};
+	enum exit_code code = visit(&v, path, label);
+	if (document && !print_document(&v, code))
+		return EXIT_BAD;
+	if (!document && (v.failed || v.warned))
+		terminal_heading(t, "%d failed, %d warning%s", v.failed, v.warned, v.warned == 1 ? "" : "s");
+	return code;
 }

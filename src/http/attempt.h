@@ -13,6 +13,7 @@ struct http {
 	const char *ca_file; /* borrowed: from the configuration or `bundles` */
 	CURLM *multi;
 	CURL *easy;
+	bool clock_known;    /* a peer has said its Date */
 	bool clock_differs;  /* known, and beyond the tolerance */
 	int64_t clock_ahead; /* how far the last peer's Date was ahead of our clock, seconds */
 };

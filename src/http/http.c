@@ -434,8 +434,16 @@ static void compare_clocks(struct http *http, const struct attempt *a)
 
 	if (date == (time_t)-1)
 		return;
+	http->clock_known = true;
 	http->clock_ahead = (int64_t)date - (int64_t)time(NULL);
 	http->clock_differs = llabs((long long)http->clock_ahead) > CLOCK_TOLERANCE_S;
+}
+
+bool http_clock(const struct http *http, int64_t *ret_ahead)
+{
+	if (http->clock_known)
+		*ret_ahead = http->clock_ahead;
+	return http->clock_known;
 }
 
 static void amend(const struct attempt *a)

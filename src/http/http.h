@@ -70,6 +70,9 @@ void http_answer_done(struct http_answer *answer); /* takes an all-zero one */
 skr_status http_call(struct http *http, const struct http_request *request, struct deadline deadline,
                      struct http_answer *ret_answer) MUST_CHECK;
 
+/* How many seconds the last peer's Date was ahead of our clock; false if none has said one. For messages alone. */
+bool http_clock(const struct http *http, int64_t *ret_ahead);
+
 /* Seconds that a Retry-After asks for: a number, or an HTTP date seen from `now` (seconds since 1970); -1 if it is
  * neither. */
 int64_t http_retry_after(const char *text, int64_t now);

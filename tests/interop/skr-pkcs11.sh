@@ -45,7 +45,7 @@ for step in configuration agent transport-key evidence attestation identity rele
 done
 check "doctor gives the hash of each key, to pin it" test "$(grep -cE 'public_key_sha256=[0-9a-f]{64}$' "$SKR_RUN/said")" = 2
 check_status "doctor of one token" 0 '^token skr' cli doctor skr
-check_status "doctor of a token that is not there" 1 'FAILED +token' cli doctor nobody
+check_status "doctor of a token that is not there" 2 'FAILED +token' cli doctor nobody
 
 # and where it fails: number, sentence, advice
 good=$SKR_PKCS11_CONF
