@@ -21,7 +21,7 @@
 static char *out, *err;
 static char folder[] = "/tmp/skr-policy-XXXXXX";
 
-static enum exit_code run(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static enum exit_code run(const char *format, ...)
 {
 	char copy[1024], *rest = copy, *argv[24];
 	int argc = 0;
