@@ -77,7 +77,7 @@ static void take_good_login(struct token_history *token, const json *record, tim
 		return;
 	}
 	token->released++;
-	if (json_integer(record, "ms", false, &token->last_ms).failure)
+	if (json_integer(record, "ms", false, &token->last_ms).failure || token->last_ms < 0)
 		token->last_ms = 0;
 	for (const json *key = json_first(json_get(record, "keys")); key; key = json_next(key)) {
 		struct key_history *known = key_of(token, key);

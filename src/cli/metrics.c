@@ -27,14 +27,20 @@ static skr_status print_label(const struct label *label, struct buf *out)
 }
 
 /* `labels` end with a name of NULL. */
-static skr_status sample(struct buf *out, const char *name, const struct label *labels, int64_t value)
+static skr_status print_series(struct buf *out, const char *name, const struct label *labels)
 {
 	TRY(buf_printf(out, "skr_pkcs11_%s{", name));
 	for (size_t i = 0; labels[i].name; i++) {
 		TRY(buf_append_text(out, i ? "," : ""));
 		TRY(print_label(&labels[i], out));
 	}
-	return buf_printf(out, "} %" PRId64 "\n", value);
+	return buf_append_text(out, "} ");
+}
+
+static skr_status sample(struct buf *out, const char *name, const struct label *labels, int64_t value)
+{
+	TRY(print_series(out, name, labels));
+	return buf_printf(out, "%" PRId64 "\n", value);
 }
 #define SAMPLE(out, name, value, ...) \
 	sample((out), (name), (const struct label[LABELS_MAX + 1]){__VA_ARGS__}, (int64_t)(value))
@@ -73,7 +79,12 @@ static skr_status last_logins(const struct token_status *token, const char *name
 
 static skr_status last_duration(const struct token_status *token, const char *name, struct buf *out)
 {
-	return token->history->released ? SAMPLE(out, name, token->history->last_ms, {"token", label_of(token)}) : OK;
+	const struct token_history *h = token->history;
+
+	if (!h->released)
+		return OK;
+	TRY(print_series(out, name, (const struct label[]){{"token", label_of(token)}, {NULL, NULL}}));
+	return buf_printf(out, "%" PRId64 ".%03d\n", h->last_ms / 1000, (int)(h->last_ms % 1000));
 }
 
 static skr_status failures(const struct token_status *token, const char *name, struct buf *out)
@@ -140,7 +151,7 @@ static const struct {
 } families[] = {
     {"logins_total", "counter", "Logins on record in the audit trail.", logins},
     {"last_login_timestamp_seconds", "gauge", "When the last login of this result was.", last_logins},
-    {"last_release_duration_milliseconds", "gauge", "How long the last login that released keys took.", last_duration},
+    {"last_release_duration_seconds", "gauge", "How long the last login that released keys took.", last_duration},
     {"failures_total", "counter", "Failed logins on record, by the number of the failure.", failures},
     {"security_events_total", "counter", "Security events on record.", security},
     {"key_last_release_timestamp_seconds", "gauge", "When the key was last released.", key_releases},

@@ -169,9 +169,10 @@ static void show_logins(const struct status_view *view, const struct token_histo
 	}
 	date_text(last, when);
 	age_text(view->now - last, age);
-	terminal_check(view->t, failed ? VERDICT_BAD : VERDICT_GOOD, "logins", -1,
-	               "the last %s, %s ago (%s); on record: %u released keys, %u found them loaded, %u failed",
-	               failed ? "failed" : "succeeded", age, when, token->released, token->kept, token->failed);
+	terminal_check(
+	    view->t, failed ? VERDICT_BAD : VERDICT_GOOD, "logins", -1,
+	    "the last %s, %s ago (%s); on record: %u with a release, %u with keys that were loaded, %u failed",
+	    failed ? "failed" : "succeeded", age, when, token->released, token->kept, token->failed);
 }
 
 static void show_key(const struct status_view *view, const struct key_history *key)

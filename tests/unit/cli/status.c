@@ -179,7 +179,7 @@ static void metrics_are_in_the_format_of_prometheus(void **state)
 	    "skr_pkcs11_failures_total{token=\"web\",failure=\"SKR-331\"} 1\n",
 	    "skr_pkcs11_key_last_release_timestamp_seconds{token=\"web\",key=\"www\",host=\"contoso.vault.azure.net\","
 	    "version=\"aaaa\"} 1793527200\n",
-	    "skr_pkcs11_last_release_duration_milliseconds{token=\"web\"} 812\n",
+	    "skr_pkcs11_last_release_duration_seconds{token=\"web\"} 0.812\n",
 	    "skr_pkcs11_status_timestamp_seconds 1793600000\n",
 	    "skr_pkcs11_audit_lines 2\n",
 	};
