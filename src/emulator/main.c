@@ -183,7 +183,7 @@ static skr_status open_parts(struct emulator *e, const struct options *options, 
 	TRY(open_authorities(e));
 	TRY(vaults_open(e));
 	TRY(server_open(e, options->listen, ends));
-	TRY(program_write_agent(e));
+	TRY(program_write_commands(e));
 	return control_write_endpoints(e, options->listen);
 }
 

@@ -73,15 +73,14 @@ static skr_status assign(struct buf *out, const char *name, const char *value)
 	return buf_append(out, "\n", 1);
 }
 
-static skr_status print_agent(const struct emulator *e, struct buf *out)
+static skr_status print_inside(const struct emulator *e, struct buf *out)
 {
 	const struct machine_traits *traits = machine_traits(e->kind);
 
-	TRY(buf_append_text(out, "#!/bin/sh\n# The agent inside the played machine: docs/emulator.md\n"));
+	TRY(buf_append_text(out, "#!/bin/sh\n# A command inside the played machine: docs/emulator.md\n"));
 	TRY(assign(out, "dir", e->dir));
 	TRY(assign(out, "devices", traits->devices));
 	TRY(assign(out, "preload", program_path(PROGRAM_PRELOAD)));
-	TRY(assign(out, "agent", program_path(PROGRAM_AGENT)));
 	TRY(buf_append_text(out, "SKR_GUEST_SOCKET=$dir/hardware.sock\n"
 	                         "SKR_GUEST_DEVICES=$(cat \"$dir/devices\" 2>/dev/null || echo \"$devices\")\n"
 	                         "SKR_GUEST_FAULT=$(cat \"$dir/device-fault\" 2>/dev/null)\n"
@@ -95,16 +94,36 @@ static skr_status print_agent(const struct emulator *e, struct buf *out)
 		TRY(buf_append_text(
 		    out, "UVM_SECURITY_CONTEXT_DIR=$dir/security-context\nexport UVM_SECURITY_CONTEXT_DIR\n"));
 	return buf_append_text(out, "first=$(cat \"$dir/agent-preload\" 2>/dev/null)\n"
-	                            "LD_PRELOAD=\"${first:+$first }$preload\" exec \"$agent\"\n");
+	                            "export LD_PRELOAD=\"${first:+$first }$preload\"\n"
+	                            "exec \"$@\"\n");
 }
 
-skr_status program_write_agent(const struct emulator *e)
+static skr_status print_agent(const struct emulator *e, struct buf *out)
+{
+	auto_buf path = BUF(PATH_MAX + 32);
+
+	TRY(buf_printf(&path, "%s/inside", e->dir));
+	TRY(buf_append_text(out, "#!/bin/sh\nexec "));
+	TRY(quoted(buf_text(&path), out));
+	TRY(buf_append_text(out, " "));
+	TRY(quoted(program_path(PROGRAM_AGENT), out));
+	return buf_append(out, "\n", 1);
+}
+
+static skr_status write_command(const struct emulator *e, const char *name,
+                                skr_status (*print)(const struct emulator *e, struct buf *out))
 {
 	auto_buf text = BUF(64 * 1024);
 	char path[PATH_MAX + 32];
 
-	TRY(print_agent(e, &text));
-	TRY(emulator_write(e, "skr-agent", text.data, text.len));
-	snprintf(path, sizeof(path), "%s/skr-agent", e->dir);
+	TRY(print(e, &text));
+	TRY(emulator_write(e, name, text.data, text.len));
+	snprintf(path, sizeof(path), "%s/%s", e->dir, name);
 	return chmod(path, 0755) == 0 ? OK : FAIL(17, "chmod %s: %s", path, strerror(errno));
+}
+
+skr_status program_write_commands(const struct emulator *e)
+{
+	TRY(write_command(e, "inside", print_inside));
+	return write_command(e, "skr-agent", print_agent);
 }

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "emulator/dispatch.h"
 #include "emulator/machine.h"
+#include "emulator/programs.h"
 #include "emulator/release_policy.h"
 #include "emulator/server.h"
 
@@ -200,6 +201,33 @@ static skr_status environment_make(const struct emulator *e, struct environment 
 	return OK;
 }
 
+/* 0, or why it cannot be run: said here, since it is a shell that will start it. */
+static int find_command(const char *name)
+{
+	char room[PATH_MAX];
+
+	if (!strchr(name, '/'))
+		return program_find(name, room, sizeof(room)) ? 0 : ENOENT;
+	return access(name, X_OK) == 0 ? 0 : errno;
+}
+
+/* `command` behind DIR/inside. */
+static skr_status inside(const struct emulator *e, char *const *command, char *path, size_t size, char ***ret)
+{
+	size_t count = 0;
+
+	while (command[count])
+		count++;
+	char **whole = calloc(count + 2, sizeof(*whole));
+	if (!whole)
+		return FAIL(14, "the arguments of the command");
+	snprintf(path, size, "%s/inside", e->dir);
+	whole[0] = path;
+	memcpy(whole + 1, command, count * sizeof(*whole));
+	*ret = whole;
+	return OK;
+}
+
 /* With the signals as a program finds them: we have blocked and ignored some. Returns an errno. */
 static int spawn(char *const *command, char *const *variables, pid_t *ret)
 {
@@ -247,11 +275,15 @@ static skr_status serve_until_end(struct emulator *e, pid_t child, int *ret_stat
 skr_status runner_run(struct emulator *e, char *const *command, int *ret_code)
 {
 	__attribute__((cleanup(environment_done))) struct environment environment = {.text = BUF(64 * 1024)};
+	char path[PATH_MAX + 32], **whole;
 	pid_t child;
-	int how;
+	int how, error = find_command(command[0]);
 
 	TRY(environment_make(e, &environment));
-	int error = spawn(command, environment.variables, &child);
+	TRY(inside(e, command, path, sizeof(path), &whole));
+	if (!error)
+		error = spawn(whole, environment.variables, &child);
+	free(whole);
 	if (error) {
 		fprintf(stderr, "skr-emulator: %s: %s\n", command[0], strerror(error));
 		*ret_code = error == ENOENT ? 127 : 126;

@@ -42,11 +42,10 @@ inside() {
 	local bytes strictness=image,workload
 	machine=$SKR_EMULATOR_MACHINE
 	[ "$machine" != trusted-launch ] || strictness=workload
-	sed 's/exec "$agent"$/exec "$@"/' "$SKR_EMULATOR_DIR/skr-agent" >guest # where the agent is, a command of ours
 	# What the played boot measured; a register of zeros is nobody's.
 	booted=$(printf '77%.0s' {1..48})
 	[ "$machine" != tdx ] || hardware "{\"td_rtmr2\":\"$booted\"}"
-	cli() { sh guest "$build/src/skr-pkcs11" "$@"; }
+	cli() { "$SKR_EMULATOR_DIR/inside" "$build/src/skr-pkcs11" "$@"; }
 	key=$SKR_EMULATOR_VAULT/keys/generated uri='pkcs11:token=skr;object=generated;type=private'
 	export SKR_PKCS11_CONF=$SKR_RUN/$machine.conf
 	write_configuration "$SKR_PKCS11_CONF" skr "key = $key"

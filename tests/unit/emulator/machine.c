@@ -189,8 +189,8 @@ static void the_agents_command_has_the_machines_interfaces(void **state)
 		auto_buf text = BUF(16 * 1024);
 		open_kind(rows[i].kind);
 		emulator.tpm_port = 4712;
-		assert_ok(program_write_agent(&emulator));
-		assert_ok(emulator_read(&emulator, "skr-agent", &text));
+		assert_ok(program_write_commands(&emulator));
+		assert_ok(emulator_read(&emulator, "inside", &text));
 		assert_non_null(strstr(buf_text(&text), rows[i].devices));
 		assert_int_equal(strstr(buf_text(&text), "SKR_GUEST_TPM=4712 ") != NULL, rows[i].tpm);
 		assert_int_equal(strstr(buf_text(&text), "UVM_SECURITY_CONTEXT_DIR=") != NULL, rows[i].context);
@@ -209,9 +209,9 @@ static void a_folder_with_a_quote_in_its_name_is_still_one_word(void **state)
 	snprintf(inner, sizeof(inner), "%s/it's $HOME", test_directory);
 	assert_int_equal(mkdir(inner, 0700), 0);
 	const struct emulator quoted = {.dir = inner};
-	assert_ok(program_write_agent(&quoted));
+	assert_ok(program_write_commands(&quoted));
 	snprintf(command, sizeof(command),
-	         "sh -c '. /dev/stdin; echo \"$dir\"' <<END\n$(sed -n /^dir=/p \"%s/it's \\$HOME/skr-agent\")\nEND\n",
+	         "sh -c '. /dev/stdin; echo \"$dir\"' <<END\n$(sed -n /^dir=/p \"%s/it's \\$HOME/inside\")\nEND\n",
 	         test_directory);
 	FILE *shell = popen(command, "r");
 	assert_non_null(shell);
