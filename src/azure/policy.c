@@ -280,7 +280,7 @@ skr_status policy_walk(const json *policy, const json *claims, policy_visit_fn *
 	const json *nearest = nearest_of(list, claims, unmet_of_authority, &fewest);
 
 	for (const json *authority = json_first(list); authority; authority = json_next(authority))
-		TRY(walk_authority(&walk, authority, any ? fewest > 0 && authority == nearest : true));
+		TRY(walk_authority(&walk, authority, !any || authority == nearest));
 	return OK;
 }
 

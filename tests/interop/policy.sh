@@ -56,6 +56,12 @@ inside() {
 	says "^key=generated\$"
 	if [ "$machine" = container ]; then
 		check "$machine: the policy alone is on the standard output" cmp policy.json <(cli policy generate --strictness $strictness 2>/dev/null)
+		check_status "$machine: a token that is not in the configuration" 2 cli policy explain --key "$key" nobody
+		says 'token nobody is not in '
+		check_status "$machine: an address that is no key's" 2 cli policy explain --key "${key%/keys/*}"
+		says 'must be https://HOST/keys/NAME'
+		check_status "$machine: a key that is not there" 2 cli policy explain --key "$key-missing"
+		says 'SKR-334 '
 		check_status "$machine: another's claims: Trusted Launch has no image" 2 cli policy generate --token "$SKR_TOP/tests/data/policy/claims/trusted-launch.json" --strictness image
 	fi
 	create_key "$SKR_EMULATOR_VAULT" generated RSA-HSM:2048 "$(cat policy.json)"

@@ -95,6 +95,7 @@ static void write_token(const char *name, const char *alg, const char *claims, i
 static int begin(void **state)
 {
 	(void)state;
+	umask(022);
 	if (ossl_open().failure || !mkdtemp(folder) || chdir(folder) != 0)
 		return -1;
 	write_text("red.json", POLICY(RED));
@@ -375,6 +376,10 @@ static void a_policy_that_would_look_stricter_than_it_is_is_not_written(void **s
 	expect(run("policy generate --strictness image, --token claims.json") == EXIT_USAGE, "a comma too many");
 	expect(run("policy generate --token claims.json") == EXIT_USAGE, "claims of no machine");
 	expect_bad_input("x-ms-attestation-type is missing", "claims of no machine");
+	write_text("enclave.json", "{\"iss\":\"https://maa.example\",\"x-ms-attestation-type\":\"azurevm\","
+	                           "\"x-ms-isolation-tee\":{\"x-ms-attestation-type\":\"sgx\"}}");
+	expect(run("policy generate --strictness platform --token enclave.json") == EXIT_USAGE, "another kind of TEE");
+	expect_bad_input("x-ms-attestation-type is azurevm: no kind of machine", "another kind of TEE");
 }
 
 static void what_is_unsafe_on_this_machine_is_still_asked_for(void **state)
@@ -437,7 +442,7 @@ static void a_file_is_written_whole_or_not_at_all(void **state)
 	read_text("kept.json", text, sizeof(text));
 	assert_string_equal(strrchr(text, '\0') - 2, "}\n");
 	assert_int_equal(stat("kept.json", &about), 0);
-	assert_int_equal(about.st_mode & 0133, 0);
+	assert_int_equal(about.st_mode & 0777, 0644);
 
 	assert_int_equal(mkdir("folder", 0755), 0);
 	expect(run("policy generate --output folder --token " CLAIMS "container.json") == EXIT_USAGE, "a folder");
