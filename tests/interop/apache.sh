@@ -5,35 +5,36 @@
 need apache2 curl openssl
 . "$SKR_TOP/tests/support/openssl-engine.sh"
 . "$SKR_TOP/tests/support/openssl-provider.sh"
+. "$SKR_TOP/tests/support/print-config.sh"
 certificate rsa2048
 certificate p256
 engine_configuration engine.cnf
 provider_configuration provider.cnf
-for key in rsa2048 p256 nothing; do uri_pem "$(key_uri $key)" $key.uri.pem; done
+for key in rsa2048 p256; do key_file $key; done
+uri_pem "$(key_uri nothing)" nothing.uri.pem
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -CA ca.pem -CAkey ca.key -nodes -subj /CN=client -keyout client.key -out client.crt 2>/dev/null
 echo "hello from httpd" >index.html
 user=$([ "$(id -u)" = 0 ] && echo www-data || id -un)
 
 group=$(id -gn $user)
 
+lines() { # WAY [KEY] : what print-config prints, with a file of the key in our folder
+	local key=${2:-rsa2048} file=()
+	[ "$1" = engine ] || file=(--key-file "$SKR_RUN/$key.uri.pem")
+	printed apache "--$1" --key "${key/nothing/rsa2048}" "${file[@]}" | sed "s/object=rsa2048/object=${key}/"
+}
 configure() { # WAY PORT [KEY]
-	local key module
+	local key name
 	{
 		printf '%s\n' "ServerRoot $SKR_RUN" "DefaultRuntimeDir $SKR_RUN" "ServerName localhost" "Listen 127.0.0.1:$2" "PidFile $SKR_RUN/$1.pid" \
 			"ErrorLog $SKR_RUN/$1.log" "User $user" "Group $group" "DocumentRoot $SKR_RUN"
-		for module in mpm_event authz_core dir ssl; do
-			echo "LoadModule ${module}_module /usr/lib/apache2/modules/mod_$module.so"
+		for name in mpm_event authz_core dir ssl; do
+			echo "LoadModule ${name}_module /usr/lib/apache2/modules/mod_$name.so"
 		done
-		printf '%s\n' "StartServers 3" "MinSpareThreads 50" "ThreadsPerChild 25" "SSLEngine on" "SSLCACertificateFile $SKR_RUN/ca.pem" \
+		printf '%s\n' "StartServers 3" "MinSpareThreads 50" "ThreadsPerChild 25" "SSLCACertificateFile $SKR_RUN/ca.pem" \
 			"SSLVerifyClient optional"
-		[ "$1" != engine ] || echo "SSLCryptoDevice pkcs11"
-		for key in ${3:-rsa2048 p256}; do
-			echo "SSLCertificateFile $SKR_RUN/${key/nothing/rsa2048}.crt"
-			case $1 in
-			engine) echo "SSLCertificateKeyFile \"$(key_uri $key)\"" ;;
-			provider) echo "SSLCertificateKeyFile $SKR_RUN/$key.uri.pem" ;;
-			esac
-		done
+		lines "$1" | part 'outside all virtual hosts'
+		for key in ${3:-rsa2048 p256}; do lines "$1" "$key" | part 'in the virtual host'; done
 	} >"$1.conf"
 }
 start() { # WAY PORT : httpd with $WAY.conf

@@ -5,6 +5,7 @@
 need curl openssl
 . "$SKR_TOP/tests/support/openssl-engine.sh"
 . "$SKR_TOP/tests/support/openssl-provider.sh"
+. "$SKR_TOP/tests/support/print-config.sh"
 certificate rsa2048 '/CN=client rsa2048'
 certificate p256 '/CN=client p256'
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -addext 'subjectAltName=DNS:localhost' \
@@ -23,8 +24,8 @@ engine_configuration engine.cnf
 export OPENSSL_CONF=$SKR_RUN/engine.cnf
 for key in rsa2048 p256; do
 	for version in '--tlsv1.2 --tls-max 1.2' --tlsv1.3; do
-		check_says "engine, $key, $version" "Subject: CN=client $key" \
-			get $version --cert "pkcs11:token=skr;object=$key;type=cert" --key "$(key_uri $key)"
+		printed curl --engine --key $key >curl.conf
+		check_says "engine, $key, $version" "Subject: CN=client $key" get $version --config curl.conf
 		check_releases 2
 	done
 done
@@ -46,9 +47,10 @@ released_before=$(releases)
 provider_configuration provider.cnf
 export OPENSSL_CONF=$SKR_RUN/provider.cnf
 for key in rsa2048 p256; do
-	uri_pem "$(key_uri $key)" $key.uri.pem
+	key_file $key
+	printed curl --provider --key $key --key-file "$SKR_RUN/$key.uri.pem" >curl.conf
 	for version in '--tlsv1.2 --tls-max 1.2' --tlsv1.3; do
-		check_says "provider, $key, $version" "Subject: CN=client $key" get $version --cert $key.crt --key $key.uri.pem
+		check_says "provider, $key, $version" "Subject: CN=client $key" get $version --config curl.conf
 		check_releases 2
 	done
 done

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # GnuPG with gnupg-pkcs11-scd as its smart card daemon: card status, a key from the token key, sign, encrypt, decrypt; never a PIN prompt.
 . "$(dirname "$0")/../support/interop.sh"
+. "$SKR_TOP/tests/support/print-config.sh"
 need gpg gpg-agent gpgconf gpg-connect-agent openssl
 scd=/usr/bin/gnupg-pkcs11-scd
 [ -x $scd ] || { echo "gnupg-pkcs11-scd is not installed"; exit 77; }
@@ -13,15 +14,9 @@ printf '#!/bin/sh\ntouch %s/prompted\nexit 1\n' "$SKR_RUN" >pinentry
 chmod 755 pinentry
 export GNUPGHOME=$SKR_RUN/gnupg
 mkdir -m 700 "$GNUPGHOME"
-cat >"$GNUPGHOME/gpg-agent.conf" <<-END
-	scdaemon-program $scd
-	pinentry-program $SKR_RUN/pinentry
-END
-cat >"$GNUPGHOME/gnupg-pkcs11-scd.conf" <<-END
-	providers skr
-	provider-skr-library $module
-	provider-skr-allow-protected-auth
-END
+printed gnupg >gnupg.printed
+{ part gpg-agent.conf <gnupg.printed; echo "pinentry-program $SKR_RUN/pinentry"; } >"$GNUPGHOME/gpg-agent.conf"
+part gnupg-pkcs11-scd.conf <gnupg.printed >"$GNUPGHOME/gnupg-pkcs11-scd.conf"
 at_exit() { gpgconf --kill all 2>/dev/null || true; }
 released_before=$(releases)
 

@@ -5,13 +5,14 @@
 need haproxy curl openssl
 . "$SKR_TOP/tests/support/openssl-engine.sh"
 . "$SKR_TOP/tests/support/openssl-provider.sh"
+. "$SKR_TOP/tests/support/print-config.sh"
 certificate rsa2048
 certificate p256
 provider_configuration provider.cnf
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -CA ca.pem -CAkey ca.key -nodes -subj /CN=client -keyout client.key -out client.crt 2>/dev/null
 certificate_and_key() { # CERTIFICATE KEY FILE
-	uri_pem "$(key_uri "$2")" uri.pem
-	cat "$1.crt" uri.pem >"$3"
+	if [ "$2" = nothing ]; then uri_pem "$(key_uri nothing)" nothing.uri.pem; else key_file "$2"; fi
+	cat "$1.crt" "$2.uri.pem" >"$3"
 }
 certificate_and_key rsa2048 rsa2048 both.pem.rsa
 certificate_and_key p256 p256 both.pem.ecdsa
@@ -29,8 +30,8 @@ configure() { # FILE : haproxy as Debian configures it, with a certificate from 
 		    timeout connect 5s
 		    timeout client 20s
 		    timeout server 20s
-		frontend tls
-		    bind 127.0.0.1:$port ssl crt $1 ca-file $SKR_RUN/ca.pem verify optional
+		$(printed haproxy --key rsa2048 --key-file "$1" |
+		sed "s,bind :443 .*,& ca-file $SKR_RUN/ca.pem verify optional,; s,bind :443,bind 127.0.0.1:$port,")
 		    http-request return status 200 content-type text/plain string "hello from haproxy"
 	END
 }

@@ -2,15 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # Java's SunPKCS11: keytool, jarsigner, signing and verifying in the token, threads, TLS servers and clients.
 . "$(dirname "$0")/../support/interop.sh"
+. "$SKR_TOP/tests/support/print-config.sh"
 need java javac jar keytool jarsigner openssl
 certificate rsa2048
 certificate p256
-configuration() { # FILE LIBRARY SLOT-INDEX
-	printf '%s\n' 'name = skr' "library = $2" "slotListIndex = $3" >"$1"
-}
-configuration p11.cfg "$module" 0
-configuration other.cfg "$module" 1
-configuration missing.cfg "$SKR_RUN/missing.so" 0
+printed java >p11.cfg
+token=other printed java >other.cfg
+sed "s,^library = .*,library = $SKR_RUN/missing.so," p11.cfg >missing.cfg
 on_token() { # PROGRAM CONFIGURATION ARGUMENTS…
 	local program=$1 file=$2
 	shift 2

@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # OpenSSH: keys listed, user keys by the module and by ssh-agent, certificates signed by the token, host keys by an agent.
 . "$(dirname "$0")/../support/interop.sh"
+. "$SKR_TOP/tests/support/print-config.sh"
 need ssh ssh-keygen ssh-agent ssh-add
 sshd=/usr/sbin/sshd
 [ -x $sshd ] || { echo "openssh-server is not installed"; exit 77; }
 certificate rsa2048
 certificate p256
+printed ssh >ssh_config
 released_before=$(releases)
 unset SSH_AUTH_SOCK SSH_ASKPASS
 at_exit() { [ -z "${SSH_AGENT_PID:-}" ] || kill "$SSH_AGENT_PID" 2>/dev/null || true; }
@@ -42,10 +44,10 @@ serve() { # PORT LINES… : starts sshd with these lines
 	children+=($!)
 	wait_for_port "$port"
 }
-login() { # PORT OPTIONS…
+login() { # PORT OPTIONS… : with lines of the file $ssh_lines, if it is set
 	local port=$1
 	shift
-	ssh -F none "$@" -o BatchMode=yes -o UserKnownHostsFile="$SKR_RUN/known_hosts" -o IdentityFile=none -p "$port" \
+	ssh -F "${ssh_lines:-none}" "$@" -o BatchMode=yes -o UserKnownHostsFile="$SKR_RUN/known_hosts" -o IdentityFile=none -p "$port" \
 		"$me@127.0.0.1" echo logged in || return 1
 }
 port=$(free_port)
@@ -55,14 +57,13 @@ echo "[127.0.0.1]:$port $(cat host_key.pub)" >known_hosts
 check_refused "without a key there is no login" 'Permission denied' login "$port"
 released_before=$(releases)
 for algorithm in rsa-sha2-256 rsa-sha2-512 ecdsa-sha2-nistp256; do
-	check_says "ssh with a key of the module, $algorithm" '^logged in' \
-		login "$port" -o BatchMode=no -o PKCS11Provider="$module" -o PubkeyAcceptedAlgorithms=$algorithm
+	ssh_lines=ssh_config check_says "ssh with a key of the module, $algorithm" '^logged in' login "$port" -o BatchMode=no -o PubkeyAcceptedAlgorithms=$algorithm
 	check_releases 2
 done
 
 
 azure_refuses
-check_refused "refused by Azure, ssh cannot log in to the token" 'PKCS#11 login failed: error 6' login "$port" -o BatchMode=no -o PKCS11Provider="$module"
+ssh_lines=ssh_config check_refused "refused by Azure, ssh cannot log in to the token" 'PKCS#11 login failed: error 6' login "$port" -o BatchMode=no
 check_log "our log says why" 'SKR-331 .*no permission to release the key'
 azure_allows
 

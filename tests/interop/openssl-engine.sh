@@ -2,28 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # OpenSSL through libp11's engine: dgst, pkeyutl, req, cms, s_server, s_client; also with the engine as the default one (I-21, C-17).
 . "$(dirname "$0")/../support/interop.sh"
+. "$SKR_TOP/tests/support/print-config.sh"
 need openssl
-engine=$(echo /usr/lib/*/engines-3/pkcs11.so)
-[ -e "$engine" ] || { echo "libengine-pkcs11-openssl is not installed"; exit 77; }
 certificate rsa2048
 certificate p256
 configuration() { # DEFAULT-ALGORITHMS
-	cat >engine.cnf <<-END
-		openssl_conf = openssl_init
-		[openssl_init]
-		engines = engines
-		[engines]
-		pkcs11 = pkcs11
-		[pkcs11]
-		engine_id = pkcs11
-		dynamic_path = $engine
-		MODULE_PATH = $module
-		${1:+default_algorithms = $1}
-		init = 0
-		[req]
-		distinguished_name = names
-		[names]
-	END
+	engine_configuration engine.cnf
+	sed -i "s/^init = 0/${1:+default_algorithms = $1\\n}&/" engine.cnf
+	printf '%s\n' '[req]' 'distinguished_name = names' '[names]' >>engine.cnf
 }
 export OPENSSL_CONF=$SKR_RUN/engine.cnf
 head -c 1000 /dev/urandom >text

@@ -5,11 +5,12 @@
 need stunnel4 openssl python3
 . "$SKR_TOP/tests/support/openssl-engine.sh"
 . "$SKR_TOP/tests/support/openssl-provider.sh"
+. "$SKR_TOP/tests/support/print-config.sh"
 certificate rsa2048
 certificate p256
 engine_configuration engine.cnf
 provider_configuration provider.cnf
-for key in rsa2048 p256; do uri_pem "$(key_uri $key)" $key.uri.pem; done
+for key in rsa2048 p256; do key_file $key; done
 
 # What is behind the tunnel: says hello to everybody.
 behind=$(free_port)
@@ -22,19 +23,15 @@ children+=($!)
 wait_for_port "$behind"
 
 tunnel() { # NAME ENGINE|PROVIDER KEY LINES… : starts stunnel with that key
-	local name=$1 way=$2 key=$3
+	local name=$1 way=$2 key=$3 file=()
 	shift 3
+	[ "$way" = engine ] || file=(--key-file "$SKR_RUN/$key.uri.pem")
 	{
 		echo "foreground = yes"
 		echo "pid ="
 		echo "output = $SKR_RUN/$name.log"
-		[ "$way" != engine ] || printf '%s\n' "engine = pkcs11" "engineCtrl = MODULE_PATH:$module"
-		echo "[$name]"
-		echo "cert = $SKR_RUN/$key.crt"
-		case $way in
-		engine) printf '%s\n' "engineNum = 1" "key = $(key_uri $key)" ;;
-		provider) echo "key = $SKR_RUN/$key.uri.pem" ;;
-		esac
+		printed stunnel "--$way" --key "${key/nothing/rsa2048}" "${file[@]}" |
+			sed "s/^\\[.*\\]/[$name]/; /^accept = /d; /^connect = /d; s/object=rsa2048/object=$key/"
 		printf '%s\n' "$@"
 	} >"$name.conf"
 	local conf=/dev/null

@@ -11,14 +11,23 @@ key_line() {
 	esac
 }
 
+# What makes nginx use the token: in the block of the program, and for each key in that of a server.
+nginx_main_lines() { # MODE
+	[ "$1" != engine ] || echo 'ssl_engine pkcs11;'
+	echo 'env OPENSSL_CONF;'
+}
+nginx_server_lines() { # KEY MODE
+	echo "ssl_certificate     $SKR_RUN/$1.crt;"
+	echo "ssl_certificate_key $(key_line "$1" "$2");"
+}
+
 # nginx_configuration MODE WORKERS PORT [LINES…] : nginx.conf here; LINES go into the server's block.
 nginx_configuration() {
 	local mode=$1 workers=$2 port=$3 http2_listen='' http2_line='' temporary
 	shift 3
 	if nginx -v 2>&1 | grep -q 'nginx/1\.2[0-4]'; then http2_listen=' http2'; else http2_line='http2 on;'; fi
 	cat >nginx.conf <<-END
-		$([ "$mode" != engine ] || echo 'ssl_engine pkcs11;')
-		env OPENSSL_CONF;
+		$(nginx_main_lines "$mode")
 		env SKR_PKCS11_CONF;
 		user www-data;
 		worker_processes $workers;
@@ -32,10 +41,8 @@ nginx_configuration() {
 			server {
 				listen 127.0.0.1:$port ssl$http2_listen;
 				$http2_line
-				ssl_certificate     $SKR_RUN/rsa2048.crt;
-				ssl_certificate_key $(key_line rsa2048 "$mode");
-				ssl_certificate     $SKR_RUN/p256.crt;
-				ssl_certificate_key $(key_line p256 "$mode");
+				$(nginx_server_lines rsa2048 "$mode")
+				$(nginx_server_lines p256 "$mode")
 				ssl_protocols       TLSv1.2 TLSv1.3;
 				ssl_client_certificate $SKR_RUN/ca.pem;
 				ssl_verify_client   optional;

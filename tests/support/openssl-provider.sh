@@ -56,6 +56,9 @@ uri_pem() {
 	rm "$2.der"
 }
 
+# key_file KEY : KEY.uri.pem, such a file for a key of the token.
+key_file() { uri_pem "pkcs11:token=skr;object=$1;type=private" "$1.uri.pem"; }
+
 # tls_both_ways KEY VERSION : s_server and s_client, each with the key from the PEM-URI file, the client asked for its certificate.
 tls_both_ways() {
 	local key=$1 version=$2 port
@@ -111,7 +114,7 @@ check_openssl_provider() {
 	head -c 1000 /dev/urandom >text
 	echo secret >secret
 	for key in rsa2048 p256; do
-		uri_pem "pkcs11:token=skr;object=$key;type=private" $key.uri.pem
+		key_file $key
 	done
 	export OPENSSL_CONF=$SKR_RUN/provider.cnf
 	provider_configuration provider.cnf
