@@ -49,7 +49,7 @@ void vtpm_machine_done(struct vtpm_machine *machine)
 
 /* --- The guest's input --- */
 
-/* The index is of 64 bytes afterwards, whoever defined it with how many. */
+/* The index is of 64 bytes afterwards, whether it was missing or of another size. */
 static skr_status prepare_user_data(struct tpm *tpm)
 {
 	size_t size;
@@ -64,10 +64,14 @@ static skr_status prepare_user_data(struct tpm *tpm)
 
 static skr_status write_user_data(struct tpm *tpm, const uint8_t user_data[USER_DATA_SIZE])
 {
-	skr_status status = prepare_user_data(tpm);
+	skr_status status = tpm_nv_write(tpm, &user_data_index, user_data, USER_DATA_SIZE);
 
-	if (!status.failure)
-		status = tpm_nv_write(tpm, &user_data_index, user_data, USER_DATA_SIZE);
+	/* Looked at only now: it nearly always fits. Of a larger one the paravisor takes the first 64 bytes. */
+	if (status.failure == user_data_index.absent) {
+		status = prepare_user_data(tpm);
+		if (!status.failure)
+			status = tpm_nv_write(tpm, &user_data_index, user_data, USER_DATA_SIZE);
+	}
 	if (status.failure != user_data_index.absent)
 		return status;
 	struct status_record why = *status_last();

@@ -126,11 +126,11 @@ static void a_confidential_machine_is_collected_with_the_fewest_commands(void **
 	assert_string_equal(machine.ak_certificate_issuer, "CN=Global Virtual TPM CA - 03");
 
 	/*
-	 * Size and three pieces of the report, size and writing of the input, AK, size and piece of its certificate,
+	 * Size and three pieces of the report, writing of the input, AK, size and piece of its certificate,
 	 * PCRs, quote, primary, context, certify, flush.
 	 */
-	assert_int_equal(machine.transport.commands, 15);
-	assert_int_equal(played.commands, 15);
+	assert_int_equal(machine.transport.commands, 14);
+	assert_int_equal(played.commands, 14);
 	assert_int_equal(machine.transport.primaries, 1);
 	assert_nothing_left(&played);
 }
@@ -178,7 +178,7 @@ static void collect_and_open_by(const char *tcti)
 	seal_to(&machine, "SHA256", "an AES key", sealed);
 	assert_ok(vtpm_transport_open(tcti, &machine.transport, "SHA256", sealed, 256, DEADLINE, &opened));
 	assert_string_equal(buf_text(&opened), "an AES key");
-	assert_int_equal(machine.transport.commands, 14 + 5); /* the report has two pieces here */
+	assert_int_equal(machine.transport.commands, 13 + 5); /* the report has two pieces here */
 	assert_nothing_left(&played);
 }
 
@@ -243,6 +243,10 @@ static void the_input_is_defined_where_it_is_missing_or_has_another_size(void **
 	tools(&played, "tpm2_nvundefine -C o 0x01400002\n"
 	               "tpm2_nvdefine -C o -s 48 -a 'ownerread|ownerwrite|authread|authwrite' 0x01400002");
 	assert_ok(collect_and_forget(VTPM_CONFIDENTIAL));
+	tools(&played, "tpm2_nvundefine -C o 0x01400002\n"
+	               "tpm2_nvdefine -C o -s 100 -a 'ownerread|ownerwrite|authread|authwrite' 0x01400002");
+	assert_ok(collect_and_forget(VTPM_CONFIDENTIAL)); /* enough of it */
+	tools(&played, "tpm2_nvundefine -C o 0x01400002");
 	assert_ok(collect_and_forget(VTPM_CONFIDENTIAL));
 }
 
@@ -253,7 +257,7 @@ static void an_input_that_may_not_be_defined_is_an_administrators_matter(void **
 	strike(&played, (struct fault){.command = CC_NV_DEFINE, .times = 1, .kind = FAULT_CODE, .code = 0x14b});
 	assert_fails(collect_and_forget(VTPM_CONFIDENTIAL), 133, "tpm2_nvdefine 0x01400002 -C o -s 64");
 	assert_ok(collect_and_forget(VTPM_CONFIDENTIAL));
-	strike(&played, (struct fault){.command = CC_NV_WRITE, .times = 1, .kind = FAULT_CODE, .code = 0x148});
+	strike(&played, (struct fault){.command = CC_NV_WRITE, .times = 2, .kind = FAULT_CODE, .code = 0x148});
 	assert_fails(collect_and_forget(VTPM_CONFIDENTIAL), 133, "TPM2_NV_Write");
 	assert_nothing_left(&played);
 }
@@ -539,8 +543,9 @@ static void nothing_is_left_after_a_failure_of_any_command(void **state)
 			strike(&played, fault);
 			skr_status status = c < COLLECTING ? collect_and_forget(VTPM_CONFIDENTIAL)
 			                                   : open_text(&machine, "SHA256", sealed, "text");
-			/* A context that does not load for whatever reason is made again. */
-			if (!status.failure && !(fault.command == CC_CONTEXT_LOAD && fault.kind == FAULT_CODE))
+			/* A context that does not load is made again; a write that fails is repeated once. */
+			bool cured = fault.command == CC_CONTEXT_LOAD || fault.command == CC_NV_WRITE;
+			if (!status.failure && !(cured && fault.kind == FAULT_CODE))
 				fail_msg("fault %zu of command %03x goes unnoticed", f, (unsigned)fault.command);
 			if (fault.kind != FAULT_CODE && status.failure != 137)
 				fail_msg("fault %zu of command %03x: SKR-%03d %s", f, (unsigned)fault.command,
