@@ -85,7 +85,7 @@ static enum exit_code answer(struct terminal *t, struct question *q)
 	auto_policy_machine machine = {.config = NULL};
 	auto_json *policy = NULL, *claims = NULL;
 
-	if ((q->key || !q->token_file) && policy_machine_open(q->config, q->label, q->key, &machine).failure)
+	if ((q->key || !q->token_file) && policy_machine_open(t, q->config, q->label, q->key, &machine).failure)
 		return give_up(t, true);
 	if (read_policy(q, &machine, &policy).failure)
 		return give_up(t, q->key);

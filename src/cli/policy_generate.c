@@ -114,13 +114,13 @@ static size_t explain_rules(struct terminal *t, const struct order *order)
 
 /* ---- the command ---- */
 
-static skr_status read_claims(struct order *order, struct policy_machine *machine)
+static skr_status read_claims(struct terminal *t, struct order *order, struct policy_machine *machine)
 {
 	bool token;
 
 	if (order->token_file)
 		return claims_file_read(order->token_file, &order->claims, &token);
-	TRY(policy_machine_open(order->config, order->label, NULL, machine));
+	TRY(policy_machine_open(t, order->config, order->label, NULL, machine));
 	return policy_machine_claims(machine, &order->claims);
 }
 
@@ -156,7 +156,7 @@ static enum exit_code generate(struct terminal *t, struct order *order)
 	auto_json *policy = NULL;
 	auto_buf text = BUF(TEXT_LIMIT);
 
-	if (read_claims(order, &machine).failure)
+	if (read_claims(t, order, &machine).failure)
 		return give_up(t, !order->token_file);
 	if (machine_kind_of(order->claims, &order->kind).failure || check_levels(order).failure ||
 	    policy_generate(order->claims, order->kind, order->levels, &policy).failure ||

@@ -55,8 +55,10 @@ static skr_status read_key_address(const struct policy_machine *machine, const c
 	return config_parse("--key", buf_text(&text), text.len, ret);
 }
 
-skr_status policy_machine_open(const char *path, const char *label, const char *url, struct policy_machine *ret)
+skr_status policy_machine_open(struct terminal *t, const char *path, const char *label, const char *url,
+                               struct policy_machine *ret)
 {
+	ret->t = t;
 	TRY(arena_open(ARENA_LOCK_AUTO));
 	TRY(ossl_open());
 	TRY(command_config(path, &ret->config));
@@ -66,26 +68,43 @@ skr_status policy_machine_open(const char *path, const char *label, const char *
 	return look_open(ret->config, ret->token, &ret->look);
 }
 
+static skr_status attest_machine(struct look *look)
+{
+	TRY(look_at_evidence(look));
+	if (look->evidence.form == EVIDENCE_NONE)
+		return FAIL(145, "the sidecar attests here and gives its token to nobody; save one, and use --token");
+	return look_at_attestation(look);
+}
+
 skr_status policy_machine_claims(struct policy_machine *machine, json **ret_claims)
 {
 	struct look *look = &machine->look;
 
-	TRY(look_at_evidence(look));
-	if (look->evidence.form == EVIDENCE_NONE)
-		return FAIL(145, "the sidecar attests here and gives its token to nobody; save one, and use --token");
-	TRY(look_at_attestation(look));
+	terminal_waiting(machine->t, "attesting this machine");
+	skr_status status = attest_machine(look);
+	terminal_waited(machine->t);
+	TRY(status);
 	return attestation_claims(buf_text(&look->attestation), look->attestation.len, ret_claims);
+}
+
+static skr_status read_bundle(struct policy_machine *machine, json **ret)
+{
+	const struct key_config *key = &machine->key_config->tokens[0].keys[0];
+	auto_buf audience = BUF(512), access = BUF(32 * 1024);
+
+	TRY(vault_audience(key, &audience));
+	TRY(identity_token(&machine->look.azure, buf_text(&audience), &access, NULL));
+	return vault_key(&machine->look.azure, key, buf_text(&access), ret);
 }
 
 skr_status policy_machine_key(struct policy_machine *machine, const char *url, json **ret_policy)
 {
-	const struct key_config *key = &machine->key_config->tokens[0].keys[0];
-	auto_buf audience = BUF(512), access = BUF(32 * 1024);
 	auto_json *bundle = NULL;
 
-	TRY(vault_audience(key, &audience));
-	TRY(identity_token(&machine->look.azure, buf_text(&audience), &access, NULL));
-	TRY(vault_key(&machine->look.azure, key, buf_text(&access), &bundle));
-	skr_status status = policy_of_bundle(bundle, ret_policy);
+	terminal_waiting(machine->t, "reading the key's policy");
+	skr_status status = read_bundle(machine, &bundle);
+	terminal_waited(machine->t);
+	TRY(status);
+	status = policy_of_bundle(bundle, ret_policy);
 	return status.failure ? status_prefix(status, "%s", url) : OK;
 }

@@ -7,6 +7,7 @@
 
 /* What `skr-pkcs11 policy` asks of this machine and its vaults, by a token of the configuration. */
 struct policy_machine {
+	struct terminal *t; /* says what is under way where it takes long */
 	struct config *config;
 	const struct token_config *token;
 	struct config *key_config; /* with nothing but the key asked for, as the reader of configurations sees it */
@@ -19,7 +20,7 @@ void policy_machine_close(struct policy_machine *machine); /* takes an all-zero 
  * `path`: NULL for what programs read. The token is the one of that label, else the one with the key `url`, else the
  * first. SKR-001 to 005, and those of look_open. Call it before anything else allocates: it opens the arena.
  */
-skr_status policy_machine_open(const char *path, const char *label, const char *url,
+skr_status policy_machine_open(struct terminal *t, const char *path, const char *label, const char *url,
                                struct policy_machine *ret) MUST_CHECK;
 
 /* The claims of a new attestation token. Keys are neither asked for nor released. */

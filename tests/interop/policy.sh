@@ -21,10 +21,13 @@ explained() {
 	local list="not satisfied: $1"
 	check_status "$machine: explain names $1" 1 cli policy explain --policy policy.json
 	says "^$list\$"
-	check_status "$machine: and by the key's address" 1 cli policy explain --key "$key"
-	says "^$list\$"
-	check_fails "$machine: then the key is not released" p11tool --provider "$module" --login --test-sign "$uri"
-	check_status "$machine: and the refusal says the same" 1 cli doctor
+	case $machine in cvm-* | trusted-launch) ;; *) # each of these takes a vTPM seconds
+		check_status "$machine: and by the key's address" 1 cli policy explain --key "$key"
+		says "^$list\$"
+		check_fails "$machine: then the key is not released" p11tool --provider "$module" --login --test-sign "$uri"
+		;;
+	esac
+	check_status "$machine: the key is refused for the same reason" 1 cli doctor
 	says "needs $1 = .*, this machine has "
 }
 
@@ -62,6 +65,10 @@ inside() {
 		says 'must be https://HOST/keys/NAME'
 		check_status "$machine: a key that is not there" 2 cli policy explain --key "$key-missing"
 		says 'SKR-334 '
+		sed 's,^attestation = https://[^.]*,attestation = https://elsewhere,' "$SKR_PKCS11_CONF" >elsewhere.conf
+		check_status "$machine: an instance that the policy does not trust" 1 cli policy explain --policy policy.json --config "$SKR_RUN/elsewhere.conf"
+		says '^not satisfied: the authority$'
+		says '^ +the token is from https://elsewhere\.'
 		check_status "$machine: another's claims: Trusted Launch has no image" 2 cli policy generate --token "$SKR_TOP/tests/data/policy/claims/trusted-launch.json" --strictness image
 	fi
 	create_key "$SKR_EMULATOR_VAULT" generated RSA-HSM:2048 "$(cat policy.json)"
