@@ -135,8 +135,11 @@ static void fill_service(const struct status_record *record, const struct ailmen
 
 static void fill_config(const struct status_record *record, const struct ailment *a, char *out, size_t size)
 {
-	(void)record;
-	snprintf(out, size, "%s", a->config && a->config->path ? a->config->path : CONFIG_PATH_DEFAULT);
+	/* One that could not be read is the first thing that the sentence names. */
+	if (!a->config)
+		fill_path(record, a, out, size);
+	else
+		snprintf(out, size, "%s", a->config->path ? a->config->path : CONFIG_PATH_DEFAULT);
 }
 
 static void fill_agent(const struct status_record *record, const struct ailment *a, char *out, size_t size)
