@@ -431,16 +431,374 @@ static void whatever_the_quote_service_says_has_its_number(void **state)
 	run_rows(quote_rows, LENGTH(quote_rows));
 }
 
-static int set_up(void **state)
+/* ---- the commands of a login that nothing disturbs ---- */
+
+/* Of one key; the report is read in pieces of 1024 bytes. FlushContext is behind each connection's last. */
+static const char *const of_report[] = {"NV_ReadPublic", "NV_ReadPublic", "NV_Write", "NV_Read", "NV_Read", "NV_Read"};
+static const char *const of_evidence[] = {"ReadPublic",    "NV_ReadPublic", "NV_Read", "PCR_Read",    "Quote",
+                                          "CreatePrimary", "ContextSave",   "Certify", "FlushContext"};
+static const char *const of_opening[] = {"ContextLoad", "StartAuthSession", "PolicyPCR", "RSA_Decrypt", "FlushContext"};
+
+static const char *course[64];
+static int course_len;
+
+static void course_add(const char *const *commands, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		course[course_len++] = commands[i];
+}
+
+static void course_make(void)
+{
+	if (!machine_is("trusted-launch"))
+		course_add(of_report, LENGTH(of_report));
+	course_add(of_evidence, LENGTH(of_evidence));
+	course_add(of_opening, LENGTH(of_opening)); /* what the attestation service sealed */
+	course_add(of_opening, LENGTH(of_opening)); /* what the vault wrapped */
+}
+
+static int times_in_course(const char *command, int first)
+{
+	int times = 0;
+
+	for (int i = 0; i < first; i++)
+		times += strcmp(course[i], command) == 0;
+	return times;
+}
+
+static void a_quiet_login_takes_so_many_commands_and_no_more(void **state)
+{
+	(void)state;
+	struct outcome outcome;
+	int wrong = 0;
+
+	sleep(3); /* the paravisor makes a new report when the last one is old enough: no second look is needed */
+	login(&outcome);
+	assert_int_equal(outcome.rv, CKR_OK);
+	for (int i = 0; i < course_len; i++) {
+		int wanted = times_in_course(course[i], course_len), seen = vtpm_count(&outcome.tpm, course[i]);
+		if (times_in_course(course[i], i) > 0)
+			continue;
+		printf("%4d %s\n", seen, course[i]);
+		if (seen != wanted)
+			printf("     … and not %d\n", wanted);
+		wrong += seen != wanted;
+	}
+	printf("%4d in %d connections\n", outcome.tpm.total, outcome.tpm.connections);
+	assert_int_equal(outcome.tpm.total, course_len);
+	assert_int_equal(outcome.tpm.connections, 3); /* evidence, the service's answer, the vault's */
+	assert_int_equal(wrong, 0);
+}
+
+static void *one_login(void *with)
+{
+	login(with);
+	return NULL;
+}
+
+/* While the services think, the TPM is not held. */
+static void the_tpm_is_open_only_while_it_works(void **state)
+{
+	(void)state;
+	struct outcome outcome;
+	struct vtpm_look look;
+	pthread_t thread;
+	int looks = 0, open = 0;
+
+	emulator_faults("maa.attest delay(2000)\nakv.release delay(2000)");
+	double start = now_ms();
+	assert_int_equal(pthread_create(&thread, NULL, one_login, &outcome), 0);
+	for (; now_ms() - start < 4000; looks++) {
+		vtpm_look(&look);
+		open += look.open > 0;
+	}
+	pthread_join(thread, NULL);
+	assert_int_equal(outcome.rv, CKR_OK);
+	assert_int_equal(outcome.tpm.connections, 3);
+	printf("open at %d of %d looks within 4 s\n", open, looks);
+	assert_true(looks >= 8 && open * 2 < looks);
+}
+
+/* ---- a fault at each command ---- */
+
+static bool is_flush(const char *command)
+{
+	return strcmp(command, "FlushContext") == 0;
+}
+
+static bool passes(const struct outcome *outcome, const char *command)
+{
+	(void)command;
+	return outcome->rv == CKR_OK;
+}
+
+/* What is not flushed is said in the log, and is no reason to fail. */
+static bool fails_as(const struct outcome *outcome, const char *command, unsigned long number)
+{
+	return is_flush(command) ? outcome->rv == CKR_OK : outcome->failure == number;
+}
+
+static bool is_malformed(const struct outcome *outcome, const char *command)
+{
+	return fails_as(outcome, command, 137);
+}
+
+static bool is_silent(const struct outcome *outcome, const char *command)
+{
+	return fails_as(outcome, command, 130);
+}
+
+static bool is_locked(const struct outcome *outcome, const char *command)
+{
+	return fails_as(outcome, command, 132);
+}
+
+static bool notices_pcrs(const struct outcome *outcome, const char *command)
+{
+	(void)command;
+	return outcome->rv == CKR_OK || outcome->failure == 138;
+}
+
+static bool notices_restart(const struct outcome *outcome, const char *command)
+{
+	(void)command;
+	return outcome->rv == CKR_OK || outcome->failure == 139 || outcome->failure == 150;
+}
+
+static const struct action {
+	const char *what, *rule;
+	bool (*right)(const struct outcome *outcome, const char *command);
+	bool restarts; /* or the boot log would not replay any more */
+} actions[] = {
+    {"0x922", "'do':'respond','value':'0x922'", passes, false},
+    {"lockout", "'do':'respond','value':'0x921'", is_locked, false},
+    {"wrong tag", "'do':'write','at':0,'value':'4854'", is_malformed, false},
+    {"too long", "'do':'lengthen','value':1", is_malformed, false},
+    {"silence", "'do':'drop'", is_silent, false},
+    {"PCR 10 moves", "'do':'extend','value':10", passes, false},
+    {"PCR 7 moves", "'do':'extend','value':7", notices_pcrs, true},
+    {"restart", "'do':'restart'", notices_restart, true},
+    {"restart behind it", "'do':'restart-after'", notices_restart, true},
+};
+
+static bool needs_authorisation(const char *command)
+{
+	static const char *const commands[] = {"NV_Write",      "NV_Read", "Quote",
+	                                       "CreatePrimary", "Certify", "RSA_Decrypt"};
+
+	for (size_t i = 0; i < LENGTH(commands); i++)
+		if (strcmp(command, commands[i]) == 0)
+			return true;
+	return false;
+}
+
+/* V-14: after a refusal by lockout nothing is sent that could count as another failed attempt. */
+static int authorised_behind(const struct outcome *outcome, int at)
+{
+	int behind = 0;
+
+	for (int i = 0; i < course_len; i++)
+		if (needs_authorisation(course[i]) && times_in_course(course[i], i) == 0)
+			behind += vtpm_count(&outcome->tpm, course[i]) - times_in_course(course[i], at + 1);
+	return behind;
+}
+
+static int wrong_at(const struct action *action, int at)
+{
+	char rule[256], what[128];
+	struct outcome outcome;
+
+	snprintf(rule, sizeof(rule), "{'on':'*','nth':%d,%s}", at + 1, action->rule);
+	snprintf(what, sizeof(what), "%s at command %d, %s", action->what, at + 1, course[at]);
+	vtpm_faults(rule);
+	login(&outcome);
+	vtpm_faults("");
+	bool right = action->right(&outcome, course[at]) && leaves_nothing(&outcome) && outcome.seconds < 15 &&
+	             outcome.tpm.unmet == 0;
+	if (action->right == is_locked && !is_flush(course[at]))
+		right = right && authorised_behind(&outcome, at) == 0;
+	if (!right)
+		print_outcome(what, &outcome);
+	if (action->restarts)
+		vtpm_control("{'restart':true}");
+	return !right + (outcome.rv == CKR_OK ? 0 : wrong_clean_login(what));
+}
+
+static int wrong_actions(const struct action *first, size_t count)
+{
+	int wrong = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		device_fault(first[i].restarts ? "event-log-EACCES" : "");
+		for (int at = 0; at < course_len; at++)
+			wrong += wrong_at(&first[i], at);
+	}
+	device_fault("");
+	return wrong;
+}
+
+static void a_fault_at_any_command_ends_well(void **state)
+{
+	(void)state;
+	assert_int_equal(wrong_actions(actions, LENGTH(actions)), 0);
+}
+
+/* On a confidential VM, where more is read. */
+static void a_restart_at_any_command_ends_well(void **state)
+{
+	(void)state;
+	assert_int_equal(wrong_actions(&actions[LENGTH(actions) - 2], 2), 0);
+}
+
+static void configure(const char *more)
 {
 	char globals[4200];
 
+	snprintf(globals, sizeof(globals), "agent = exec:%s/skr-agent\nlogin_deadline = 20\n%s",
+	         getenv("SKR_EMULATOR_DIR"), more);
+	matrix_configure(globals, "");
+}
+
+/*
+ * Where no resource manager clears up behind a connection, it is ourselves who do. (By this transport each command has
+ * a connection of its own, so what a silent TPM made nobody can know.)
+ */
+static void nothing_is_left_where_nobody_clears_up(void **state)
+{
+	(void)state;
+	configure(expand("tpm = $SKR_EMULATOR_TPM"));
+	int wrong = wrong_clean_login("without a resource manager");
+	wrong += wrong_actions(&actions[0], 4);
+	configure("");
+	assert_int_equal(wrong, 0);
+}
+
+/* ---- others use the TPM too ---- */
+
+struct neighbour {
+	const char *const *commands; /* NULL behind the last */
+	unsigned pause_us;           /* at most */
+	atomic_bool stop;
+	int done, failed;
+	pthread_t thread;
+};
+
+static void *neighbour_works(void *with)
+{
+	struct neighbour *neighbour = with;
+	struct vtpm_user user;
+	unsigned seed = (unsigned)getpid();
+
+	vtpm_user_open(&user);
+	while (!atomic_load(&neighbour->stop))
+		for (size_t i = 0; neighbour->commands[i]; i++) {
+			int64_t code = vtpm_user_command(&user, neighbour->commands[i]);
+			neighbour->failed += code != 0;
+			neighbour->done++;
+			usleep(neighbour->pause_us ? (useconds_t)rand_r(&seed) % neighbour->pause_us : 0);
+		}
+	vtpm_user_close(&user);
+	return NULL;
+}
+
+static void neighbour_begin(struct neighbour *neighbour)
+{
+	assert_int_equal(pthread_create(&neighbour->thread, NULL, neighbour_works, neighbour), 0);
+}
+
+static void neighbour_end(struct neighbour *neighbour)
+{
+	atomic_store(&neighbour->stop, true);
+	pthread_join(neighbour->thread, NULL);
+	assert_int_equal(neighbour->failed, 0);
+	assert_true(neighbour->done > 0);
+}
+
+/* Handles and connections are the neighbour's while it works. */
+static int wrong_beside(int logins, const char *what, bool (*right)(const struct outcome *outcome))
+{
+	struct outcome outcome;
+	int wrong = 0;
+
+	for (int i = 0; i < logins; i++) {
+		login(&outcome);
+		if (right(&outcome) && outcome.key == (outcome.rv == CKR_OK) && outcome.seconds < 15)
+			continue;
+		print_outcome(what, &outcome);
+		wrong++;
+	}
+	return wrong;
+}
+
+static bool succeeds(const struct outcome *outcome)
+{
+	return outcome->rv == CKR_OK;
+}
+
+static void a_second_user_of_the_tpm_disturbs_nobody(void **state)
+{
+	(void)state;
+	static const char *const commands[] = {TPM_GET_RANDOM, TPM_QUOTE, NULL};
+	struct neighbour neighbour = {.commands = commands};
+
+	neighbour_begin(&neighbour);
+	int wrong = wrong_beside(20, "beside a second user", succeeds);
+	neighbour_end(&neighbour);
+	printf("20 logins beside %d commands of another process\n", neighbour.done);
+	assert_int_equal(wrong, 0);
+	assert_int_equal(wrong_clean_login("alone again"), 0);
+}
+
+/* IMA, for one: 0x128 is not rare then. */
+static void a_pcr_that_is_extended_all_the_time_disturbs_nobody(void **state)
+{
+	(void)state;
+	static const char *const commands[] = {TPM_EXTEND_PCR_10, NULL};
+	struct neighbour neighbour = {.commands = commands, .pause_us = 10000};
+	struct outcome outcome;
+	int again = 0, wrong = 0;
+
+	neighbour_begin(&neighbour);
+	for (int i = 0; i < 10; i++) {
+		login(&outcome);
+		again += vtpm_count(&outcome.tpm, "PolicyRestart");
+		if (outcome.rv != CKR_OK)
+			print_outcome("while PCR 10 is extended", &outcome);
+		wrong += outcome.rv != CKR_OK;
+	}
+	neighbour_end(&neighbour);
+	printf("10 logins beside %d extensions, %d policy sessions begun again\n", neighbour.done, again);
+	assert_int_equal(wrong, 0);
+	assert_int_equal(wrong_clean_login("when it is over"), 0);
+}
+
+/* V-18, I-34: evidence for what somebody else wrote is never sent. */
+static bool is_ours_or_nobodys(const struct outcome *outcome)
+{
+	return outcome->rv == CKR_OK ? outcome->attestations == 1
+	                             : outcome->failure == 136 && outcome->attestations == 0;
+}
+
+static void who_writes_into_the_input_gets_no_evidence(void **state)
+{
+	(void)state;
+	static const char *const commands[] = {TPM_WRITE_INPUT, NULL};
+	struct neighbour neighbour = {.commands = commands, .pause_us = 2500000};
+
+	neighbour_begin(&neighbour);
+	int wrong = wrong_beside(6, "beside a racing writer", is_ours_or_nobodys);
+	neighbour_end(&neighbour);
+	assert_int_equal(wrong, 0);
+	assert_int_equal(wrong_clean_login("when it is over"), 0);
+}
+
+static int set_up(void **state)
+{
 	(void)state;
 	signal(SIGPIPE, SIG_IGN);
 	module_load();
-	snprintf(globals, sizeof(globals), "agent = exec:%s/skr-agent\nlogin_deadline = 20",
-	         getenv("SKR_EMULATOR_DIR"));
-	matrix_configure(globals, "");
+	configure("");
+	course_make();
 	/* PCRs that are extended here are not in the boot log, so it is hidden. */
 	emulator_control("POST", "/hardware", "{\"secure_boot_without_log\":true}");
 	return wrong_clean_login("the first of all");
@@ -463,12 +821,22 @@ int main(void)
 	    cmocka_unit_test_teardown(a_sealed_token_that_is_changed_is_not_for_us, tear_down),
 	    cmocka_unit_test_teardown(what_moves_meanwhile_is_noticed, tear_down),
 	    cmocka_unit_test_teardown(certificates_of_the_attestation_key_are_told_apart, tear_down),
+	    cmocka_unit_test_teardown(a_quiet_login_takes_so_many_commands_and_no_more, tear_down),
+	    cmocka_unit_test_teardown(the_tpm_is_open_only_while_it_works, tear_down),
+	    cmocka_unit_test_teardown(a_fault_at_any_command_ends_well, tear_down),
+	    cmocka_unit_test_teardown(nothing_is_left_where_nobody_clears_up, tear_down),
+	    cmocka_unit_test_teardown(a_second_user_of_the_tpm_disturbs_nobody, tear_down),
+	    cmocka_unit_test_teardown(a_pcr_that_is_extended_all_the_time_disturbs_nobody, tear_down),
 	};
 	static const struct CMUnitTest snp[] = {
 	    cmocka_unit_test_teardown(no_changed_report_gives_a_key, tear_down),
+	    cmocka_unit_test_teardown(a_quiet_login_takes_so_many_commands_and_no_more, tear_down),
+	    cmocka_unit_test_teardown(a_restart_at_any_command_ends_well, tear_down),
+	    cmocka_unit_test_teardown(who_writes_into_the_input_gets_no_evidence, tear_down),
 	};
 	static const struct CMUnitTest tdx[] = {
 	    cmocka_unit_test_teardown(whatever_the_quote_service_says_has_its_number, tear_down),
+	    cmocka_unit_test_teardown(a_quiet_login_takes_so_many_commands_and_no_more, tear_down),
 	};
 
 	if (machine_is("trusted-launch"))
