@@ -6,6 +6,8 @@
 set(SKR_SYSTEMD_DIR lib/systemd/system CACHE STRING "where systemd looks for units")
 set(SKR_SYSUSERS_DIR lib/sysusers.d CACHE STRING "where systemd looks for groups to make")
 set(SKR_TMPFILES_DIR lib/tmpfiles.d CACHE STRING "where systemd looks for folders to make")
+set(SKR_BASH_COMPLETION_DIR ${CMAKE_INSTALL_DATADIR}/bash-completion/completions CACHE STRING "where bash looks for completions")
+set(SKR_ZSH_COMPLETION_DIR ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions CACHE STRING "where zsh looks for completions")
 set(SKR_CONF_DIR /etc CACHE STRING "where the configuration is installed; programs read /etc unless they are told otherwise")
 
 get_filename_component(skr_module_dir ${SKR_PKCS11_DIR} ABSOLUTE BASE_DIR ${CMAKE_INSTALL_PREFIX})
@@ -36,6 +38,9 @@ install(FILES ${PROJECT_BINARY_DIR}/conf/skr-pkcs11.module DESTINATION ${SKR_P11
 install(FILES conf/skr-agent.socket ${PROJECT_BINARY_DIR}/conf/skr-agent@.service DESTINATION ${SKR_SYSTEMD_DIR})
 install(FILES conf/sysusers.conf DESTINATION ${SKR_SYSUSERS_DIR} RENAME skr-pkcs11.conf)
 install(FILES conf/tmpfiles.conf DESTINATION ${SKR_TMPFILES_DIR} RENAME skr-pkcs11.conf)
+
+install(FILES conf/completion/skr-pkcs11.bash DESTINATION ${SKR_BASH_COMPLETION_DIR} RENAME skr-pkcs11)
+install(FILES conf/completion/_skr-pkcs11 DESTINATION ${SKR_ZSH_COMPLETION_DIR})
 
 # A configuration that is there already is never touched. The one installed has every line commented out: no tokens.
 install(CODE "

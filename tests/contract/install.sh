@@ -53,6 +53,8 @@ expect "$(placed "$(cached SKR_SYSTEMD_DIR)")/skr-agent@.service" 644
 expect "$(placed "$(cached SKR_SYSUSERS_DIR)")/skr-pkcs11.conf" 644
 expect "$(placed "$(cached SKR_TMPFILES_DIR)")/skr-pkcs11.conf" 644
 expect "$stage$(cached SKR_CONF_DIR)/skr-pkcs11.conf" 644
+expect "$(placed "$(cached SKR_BASH_COMPLETION_DIR)")/skr-pkcs11" 644
+expect "$(placed "$(cached SKR_ZSH_COMPLETION_DIR)")/_skr-pkcs11" 644
 man=$(placed "$(cached CMAKE_INSTALL_MANDIR)")
 [ "$(cached CMAKE_INSTALL_MANDIR)" ] || man=$(placed share/man)
 expect "$man/man1/skr-pkcs11.1" 644
