@@ -106,3 +106,17 @@ events = [json.loads(e["MESSAGE"])["event"] for e in entries]
 assert events[:2] == ["login-begins", "login"], events
 assert entries[1]["SKR_RESULT"] == "ok" and entries[1]["SKR_TOKEN"] == "skr" and entries[1]["SYSLOG_FACILITY"] == "10"
 '
+
+# Who is turned away by the agent's service is on record there, whatever their own module writes.
+if [ "$(id -u)" = 0 ] && command -v systemd-socket-activate >/dev/null; then
+	global "audit_file = $SKR_RUN/service.audit"
+	sed "s,^agent = .*,agent = unix:$SKR_RUN/agent.sock,; s,^log = .*,log = none,; /^audit/d; s,^ca_file = .*,ca_file = $SKR_RUN/client-ca.pem," "$SKR_PKCS11_CONF" >client.conf
+	install -m 644 azure/ca.pem client-ca.pem
+	chmod 644 client.conf
+	systemd-socket-activate --accept --inetd --setenv=SKR_PKCS11_CONF --listen="$SKR_RUN/agent.sock" "$SKR_EMULATOR_DIR/skr-agent" >service.log 2>&1 &
+	children+=($!)
+	until [ -S agent.sock ]; do sleep 0.05; done
+	chmod 666 agent.sock
+	check_fails 'an outsider asks the service' setpriv --reuid 65534 --regid 65534 --clear-groups env SKR_PKCS11_CONF="$SKR_RUN/client.conf" p11tool --provider "$module" --login --list-privkeys 'pkcs11:token=skr'
+	check 'which is a security event with their numbers' jq -e '.event == "security" and .failure == 507 and .token == "skr" and .peer_uid == 65534 and .peer_gid == 65534 and .peer_pid > 0 and .program == "skr-agent"' service.audit
+fi
