@@ -301,15 +301,6 @@ static int64_t own_delay_ms(const struct service *service, const struct outcome 
 	return service_delay_ms(next, random);
 }
 
-static void nap(int64_t ms)
-{
-	struct deadline end = deadline_in(ms);
-	struct timespec at = {.tv_sec = (time_t)(end.at / 1000), .tv_nsec = (long)(end.at % 1000) * 1000000};
-
-	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR)
-		;
-}
-
 static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Adds to this thread's sentence, behind. */
 static void say(const char *format, ...)
@@ -346,7 +337,7 @@ static bool wait_for_next(struct azure *azure, const struct service *service, co
 	}
 	status_line(&record, line, sizeof(line));
 	log_line(LOG_LEVEL_WARNING, "%s : tried again in %lld ms", line, (long long)delay);
-	nap(delay);
+	sleep_until(monotonic_ms() + delay);
 	return true;
 }
 

@@ -2,6 +2,8 @@
 #ifndef SKR_BASE_DEADLINE_H
 #define SKR_BASE_DEADLINE_H
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -34,6 +36,23 @@ static inline struct deadline deadline_within(struct deadline d, int64_t ms)
 {
 	struct deadline sooner = deadline_in(ms);
 	return sooner.at < d.at ? sooner : d;
+}
+
+/* Until a point in time: a signal does not make it longer. */
+static inline void sleep_until(int64_t at)
+{
+	struct timespec point = {.tv_sec = at / 1000, .tv_nsec = at % 1000 * 1000000};
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &point, NULL) == EINTR)
+		continue;
+}
+
+/* Waits, where nothing can cancel it: in the agent. False, at once: there is not that much time left. */
+static inline bool deadline_pause(int64_t ms, struct deadline d)
+{
+	if (ms >= deadline_left(d))
+		return false;
+	sleep_until(monotonic_ms() + ms);
+	return true;
 }
 
 #endif

@@ -162,7 +162,7 @@ static skr_status wait_for_report(struct tpm *tpm, size_t size, const uint8_t us
 		TRY(look_at_report(tpm, size, user_data, ret_freshness, ret));
 		if (*ret_freshness != NOT_YET)
 			return OK;
-		if (!tpm_pause(pause, end))
+		if (!deadline_pause(pause, end))
 			return FAIL(135,
 			            "the paravisor's report does not carry what we wrote %" PRId64
 			            " ms ago into NV index 0x%08" PRIx32,
@@ -178,7 +178,7 @@ static bool wait_for_the_other(int attempt, struct deadline deadline)
 
 	if (random_bytes(&random, sizeof(random)).failure)
 		random = 0;
-	return tpm_pause(100 * attempt + random % 400, deadline);
+	return deadline_pause(100 * attempt + random % 400, deadline);
 }
 
 /* Writes our data and reads a report that has it: evidence bound to other data than ours is never used. */

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/ossl.h"
+#include "evidence/device.h"
 #include "evidence/snp_report.h"
 
 #include <errno.h>
@@ -12,7 +13,6 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define SEV_GUEST          "/dev/sev-guest"
@@ -95,51 +95,18 @@ bool snp_wait(int attempt, struct deadline deadline)
 		random = 0;
 	int64_t ms = 800 * ((1 << (attempt - 1)) - 1);
 	ms = ms * (80 + random % 50) / 100;
-	if (ms >= deadline_left(deadline))
-		return false;
-	/* Until a point in time: a signal does not make it longer. */
-	int64_t end = monotonic_ms() + ms;
-	struct timespec at = {.tv_sec = end / 1000, .tv_nsec = end % 1000 * 1000000};
-	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR)
-		continue;
-	return true;
+	return deadline_pause(ms, deadline);
 }
 
-/* `in_sysfs` is where the driver shows that it is there, if it does; NULL: nowhere. */
-static skr_status open_refused(const char *path, const char *in_sysfs, int error)
-{
-	struct stat about = {0};
+static const struct device sev_guest_device = {.path = SEV_GUEST, .in_sysfs = "/sys/class/misc/sev-guest", .busy = 114};
+static const struct device sev_device = {.path = SEV, .busy = 114};
 
-	switch (error) {
-	case ENOENT:
-		if (in_sysfs && access(in_sysfs, F_OK) == 0)
-			return FAIL(21, "%s is not there, though the driver is (%s)", path, in_sysfs);
-		return FAIL(100, "%s: %s", path, strerror(error));
-	case EACCES:
-		if (stat(path, &about) != 0)
-			return FAIL(101, "%s: %s (this is uid %ld)", path, strerror(error), (long)geteuid());
-		return FAIL(101, "%s: %s (this is uid %ld; the device is uid %ld's and gid %ld's with mode %04o)", path,
-		            strerror(error), (long)geteuid(), (long)about.st_uid, (long)about.st_gid,
-		            (unsigned)about.st_mode & 07777);
-	case EPERM: /* the device controller of a service's control group */
-	case EROFS:
-		return FAIL(21, "%s: %s", path, strerror(error));
-	case EMFILE:
-	case ENFILE:
-		return FAIL(16, "opening %s: %s", path, strerror(error));
-	case EBUSY:
-		return FAIL(114, "%s: %s", path, strerror(error));
-	default: /* ENXIO, ENODEV: a node without a driver */
-		return FAIL(100, "%s: %s", path, strerror(error));
-	}
-}
-
-static skr_status open_device(const char *path, const char *in_sysfs, int *ret_fd)
+static skr_status open_device(const struct device *device, int *ret_fd)
 {
-	int fd = fd_above_stdio(open(path, O_RDWR | O_CLOEXEC));
+	int fd = fd_above_stdio(open(device->path, O_RDWR | O_CLOEXEC));
 
 	if (fd < 0)
-		return open_refused(path, in_sysfs, errno);
+		return device_refused(device, errno);
 	*ret_fd = fd;
 	return OK;
 }
@@ -325,7 +292,7 @@ skr_status snp_from_sev_guest(const struct snp_question *question, struct snp_an
 	auto_fd fd = -1;
 
 	TAKE_TURN();
-	TRY(open_device(SEV_GUEST, "/sys/class/misc/sev-guest", &fd));
+	TRY(open_device(&sev_guest_device, &fd));
 	if (question->want_table)
 		TRY(ask_with_table(fd, question, &response, &answer.table));
 	else
@@ -372,7 +339,7 @@ skr_status snp_from_sev(const struct snp_question *question, struct snp_answer *
 	auto_fd fd = -1;
 
 	TAKE_TURN();
-	TRY(open_device(SEV, NULL, &fd));
+	TRY(open_device(&sev_device, &fd));
 	TRY(repeat(ask_sev, fd, &errand, question->deadline, &o));
 	if (o.error == EINVAL)
 		return FAIL(100, "%s: %s: this device is a host's, not a guest's", o.what, strerror(o.error));

@@ -134,7 +134,7 @@ static skr_status exchange_patiently(struct tpm *tpm, uint8_t *reply, size_t *re
 		uint32_t code = number_at(reply + 6);
 		if (!asks_to_try_later(code))
 			return OK;
-		if (attempt == ATTEMPTS || !tpm_pause(pause, tpm->deadline))
+		if (attempt == ATTEMPTS || !deadline_pause(pause, tpm->deadline))
 			return FAIL(131, "%s (0x%03" PRIx32 "), %d times", Tss2_RC_Decode(code), code, attempt);
 		pause = pause < PAUSE_MS_MOST / 2 ? 2 * pause : PAUSE_MS_MOST;
 	}

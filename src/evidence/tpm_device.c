@@ -2,18 +2,17 @@
 #include "evidence/tpm_device.h"
 
 #include "base/file.h"
+#include "evidence/device.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define IN_SYSFS      "/sys/class/tpm/tpm0" /* the driver is there, whatever /dev shows */
@@ -24,54 +23,7 @@
 /* Tags of replies, TPM 2.0 Part 2 section 6.9; the last is how a TPM says that it did not understand a tag. */
 enum { TAG_NO_SESSIONS = 0x8001, TAG_SESSIONS = 0x8002, TAG_RSP_COMMAND = 0x00c4 };
 
-bool tpm_pause(int64_t ms, struct deadline deadline)
-{
-	if (ms >= deadline_left(deadline))
-		return false;
-	/* Until a point in time: a signal does not make it longer. */
-	int64_t end = monotonic_ms() + ms;
-	struct timespec at = {.tv_sec = end / 1000, .tv_nsec = end % 1000 * 1000000};
-	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR)
-		continue;
-	return true;
-}
-
 /* --- Opening --- */
-
-static skr_status no_rights(const char *path, int error)
-{
-	struct stat about;
-
-	if (stat(path, &about) != 0)
-		return FAIL(101, "%s: %s (this is uid %ld)", path, strerror(error), (long)geteuid());
-	const struct group *group = getgrgid(about.st_gid);
-	return FAIL(101, "%s: %s (this is uid %ld; the device is uid %ld's and group %s's (gid %ld) with mode %04o)%s",
-	            path, strerror(error), (long)geteuid(), (long)about.st_uid, group ? group->gr_name : "?",
-	            (long)about.st_gid, (unsigned)about.st_mode & 07777,
-	            about.st_gid == 0 ? "; tpm2-tss's udev rule gives it to the group tss" : "");
-}
-
-static skr_status open_refused(const char *path, int error)
-{
-	switch (error) {
-	case ENOENT:
-		if (access(IN_SYSFS, F_OK) == 0)
-			return FAIL(21, "%s is not there, though the driver is (%s)", path, IN_SYSFS);
-		return FAIL(100, "%s: %s", path, strerror(error));
-	case EACCES:
-		return no_rights(path, error);
-	case EPERM: /* the device controller of a service's control group */
-	case EROFS:
-		return FAIL(21, "%s: %s", path, strerror(error));
-	case EMFILE:
-	case ENFILE:
-		return FAIL(16, "opening %s: %s", path, strerror(error));
-	case EBUSY:
-		return FAIL(130, "%s: %s: another process has it open", path, strerror(error));
-	default: /* ENXIO, ENODEV: a node without a driver */
-		return FAIL(100, "%s: %s", path, strerror(error));
-	}
-}
 
 skr_status tpm_device_open(const char *path, struct deadline deadline, int *ret_fd)
 {
@@ -89,8 +41,14 @@ skr_status tpm_device_open(const char *path, struct deadline deadline, int *ret_
 		int error = errno;
 		if (error == EINTR && deadline_left(deadline) > 0)
 			continue;
-		if (error != EBUSY || attempt == OPEN_ATTEMPTS || !tpm_pause(OPEN_PAUSE_MS << (attempt - 1), deadline))
-			return open_refused(path, error);
+		if (error != EBUSY || attempt == OPEN_ATTEMPTS ||
+		    !deadline_pause(OPEN_PAUSE_MS << (attempt - 1), deadline))
+			return device_refused(
+			    &(struct device){.path = path,
+			                     .in_sysfs = IN_SYSFS,
+			                     .busy = 130,
+			                     .advice = "tpm2-tss's udev rule gives it to the group tss"},
+			    error);
 	}
 }
 

@@ -33,7 +33,4 @@ skr_status tpm_device_receive(int fd, struct deadline deadline, uint8_t *reply, 
 /* A reply is as long as its header says, has a tag that replies have, and nothing behind a refusal: SKR-137. */
 skr_status tpm_reply_check(const uint8_t *reply, size_t len) MUST_CHECK;
 
-/* Waits so long; false, without waiting, if that is behind the deadline. */
-bool tpm_pause(int64_t ms, struct deadline deadline);
-
 #endif

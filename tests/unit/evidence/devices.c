@@ -378,7 +378,7 @@ static void v02_a_forbidden_interface_is_named_with_its_owner(void **state)
 {
 	(void)state;
 
-	ask("sev-guest", "EACCES", "SKR-101", "uid 0's and gid 0's with mode 0600");
+	ask("sev-guest", "EACCES", "SKR-101", "uid 0's and group root's (gid 0) with mode 0600");
 	ask("sev", "EACCES", "SKR-101", "/dev/sev:");
 	ask("configfs", "EACCES", "SKR-101", "mkdir /sys/kernel/config/tsm/report/skr-");
 }
