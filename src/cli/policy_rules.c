@@ -178,8 +178,10 @@ skr_status policy_generate(const json *claims, enum machine_kind kind, unsigned 
 	json_set_string(policy, "version", "1.0.0");
 	json_set(policy, "anyOf", any);
 	json_push(any, entry);
-	json_set_string(entry, "authority", iss ? iss : "");
 	json_set(entry, "allOf", all);
+	if (!iss)
+		return FAIL(323, "the claims name no issuer (iss), and so no authority that a policy could trust");
+	json_set_string(entry, "authority", iss);
 	for (const struct policy_rule *rule = policy_rules; rule->claim; rule++)
 		if (policy_rule_applies(rule, kind, levels, claims))
 			json_push(all, condition_of(rule, claims));

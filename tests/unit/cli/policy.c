@@ -376,6 +376,9 @@ static void a_policy_that_would_look_stricter_than_it_is_is_not_written(void **s
 	expect(run("policy generate --strictness image, --token claims.json") == EXIT_USAGE, "a comma too many");
 	expect(run("policy generate --token claims.json") == EXIT_USAGE, "claims of no machine");
 	expect_bad_input("x-ms-attestation-type is missing", "claims of no machine");
+	write_text("nobody.json", "{\"x-ms-attestation-type\":\"tdxvm\"}");
+	expect(run("policy generate --strictness platform --token nobody.json") == EXIT_USAGE, "no issuer");
+	expect_bad_input("the claims name no issuer (iss)", "no issuer");
 	write_text("enclave.json", "{\"iss\":\"https://maa.example\",\"x-ms-attestation-type\":\"azurevm\","
 	                           "\"x-ms-isolation-tee\":{\"x-ms-attestation-type\":\"sgx\"}}");
 	expect(run("policy generate --strictness platform --token enclave.json") == EXIT_USAGE, "another kind of TEE");
