@@ -142,6 +142,8 @@ skr audit verify "$wrote/audit"
 # ---- what they wrote
 
 lines_of() { grep -c "$1" "$wrote/audit" || true; }
+check 'commands looked at the machine from inside' grep -lq azure-compliant-uvm "$wrote"/*.out
+check_says 'and signed' 'BEGIN CERTIFICATE REQUEST' cat "$wrote/csr.pem"
 check 'the runs did what they should: releases, refusals, security events' [ "$(lines_of '"released":true')" -ge 8 -a "$(lines_of '"result":"failed"')" -ge 20 -a "$(lines_of '"event":"security"')" -ge 3 ]
 check 'the log is at its most talkative' sh -c "grep -q ' debug: ' '$wrote/log' && grep -q ' skr-agent\[' '$wrote/log'"
 check 'PINs were locked out' grep -q '"failure":412' "$wrote/audit"
