@@ -349,7 +349,7 @@ enum exit_code cert(struct terminal *t, int argc, char **argv)
 	                                 {"--chain", .flag = &r.chain},
 	                                 {"--output", .value = &r.output},
 	                                 {"--module", .value = &r.module},
-	                                 {NULL}};
+	                                 {.name = NULL}};
 	auto_module m = {.t = t};
 	auto_config *config = NULL;
 

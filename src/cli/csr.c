@@ -232,7 +232,7 @@ enum exit_code csr(struct terminal *t, int argc, char **argv)
 	const struct argument known[] = {
 	    {"", .value = &o.token},          {"--key", .value = &o.key},       {"--subject", .value = &o.subject},
 	    {"--san", .values = &o.names},    {"--digest", .value = &o.digest}, {"--pss", .flag = &o.pss},
-	    {"--output", .value = &o.output}, {"--module", .value = &o.module}, {NULL}};
+	    {"--output", .value = &o.output}, {"--module", .value = &o.module}, {.name = NULL}};
 
 	return arguments_read(t, COMMAND, argc, argv, known) == EXIT_GOOD ? understand(&o) : EXIT_USAGE;
 }

@@ -354,7 +354,7 @@ enum exit_code print_config(struct terminal *t, int argc, char **argv)
 	                                 {"--module", .value = &r.module},
 	                                 {"--engine", .flag = &r.engine},
 	                                 {"--provider", .flag = &r.provider},
-	                                 {NULL}};
+	                                 {.name = NULL}};
 	__attribute__((cleanup(answer_done))) struct answer a = {.again = BUF(TEXT_LIMIT),
 	                                                         .again_module = BUF(TEXT_LIMIT),
 	                                                         .uri = BUF(TEXT_LIMIT),
