@@ -57,12 +57,30 @@ install(CODE "
 install(FILES README.md LICENSE ${PROJECT_BINARY_DIR}/conf/skr-pkcs11.conf DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md" PATTERN "*.svg" PATTERN man EXCLUDE)
 install(DIRECTORY conf/examples DESTINATION ${CMAKE_INSTALL_DOCDIR})
+
+# Manual pages: docs/man/NAME.SECTION.scd; the emulator's goes with the emulator.
+find_program(SCDOC scdoc REQUIRED)
+file(GLOB skr_pages RELATIVE ${PROJECT_SOURCE_DIR}/docs/man CONFIGURE_DEPENDS docs/man/*.scd)
+list(TRANSFORM skr_pages REPLACE "\\.scd$" "")
+list(TRANSFORM skr_pages PREPEND ${PROJECT_BINARY_DIR}/man/ OUTPUT_VARIABLE skr_page_files)
+add_custom_target(man ALL DEPENDS ${skr_page_files})
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/man)
+foreach(page ${skr_pages})
+  set(source ${PROJECT_SOURCE_DIR}/docs/man/${page}.scd)
+  set(made ${PROJECT_BINARY_DIR}/man/${page})
+  add_custom_command(OUTPUT ${made} DEPENDS ${source} VERBATIM COMMENT "Manual page ${page}"
+    COMMAND sh -c "${SCDOC} <\"$1\" >\"$2.new\" && mv \"$2.new\" \"$2\"" scdoc ${source} ${made})
+  string(REGEX MATCH "[1-9]$" section ${page})
+  set(component "")
+  if(page MATCHES "^skr-emulator")
+    set(component COMPONENT emulator EXCLUDE_FROM_ALL)
+  endif()
+  install(FILES ${made} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section} ${component})
+endforeach()
 install(FILES docs/man/skr-pkcs11.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES docs/man/skr-pkcs11.conf.5 DESTINATION ${CMAKE_INSTALL_MANDIR}/man5)
-install(FILES docs/man/skr-agent.8 DESTINATION ${CMAKE_INSTALL_MANDIR}/man8)
 
 # The emulator is a tool for development, and no part of a production machine: cmake --install BUILD --component emulator
 install(TARGETS skr-emulator RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT emulator EXCLUDE_FROM_ALL)
 install(TARGETS skr-guest-preload LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/skr-pkcs11
   COMPONENT emulator EXCLUDE_FROM_ALL)
-install(FILES docs/man/skr-emulator.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT emulator EXCLUDE_FROM_ALL)

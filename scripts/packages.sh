@@ -2,10 +2,10 @@
 # Sourced: installs the Debian packages that are missing. Nothing else on the machine is changed.
 
 packages_to_build="build-essential cmake ninja-build pkg-config libssl-dev libcurl4-openssl-dev libcjson-dev libp11-kit-dev
-libmicrohttpd-dev libtss2-dev libcmocka-dev"
+libmicrohttpd-dev libtss2-dev libcmocka-dev scdoc"
 packages_to_demo="ca-certificates curl openssl gnutls-bin opensc p11-kit swtpm"
 packages_to_test="tpm2-tools jq nginx-light python3-azure clang libclang-rt-14-dev llvm clang-format valgrind python3 python3-jwcrypto jose libengine-pkcs11-openssl
-procps iproute2 mandoc debootstrap gnupg gpg-agent gnupg-pkcs11-scd openssh-server openssh-client
+procps iproute2 mandoc groff-base debootstrap gnupg gpg-agent gnupg-pkcs11-scd openssh-server openssh-client
 systemd cryptsetup-bin apache2-bin haproxy stunnel4 postgresql libnss3-tools strongswan-pki
 libstrongswan-extra-plugins libstrongswan-standard-plugins openvpn eapoltest hostapd python3-pykcs11 golang-go
 golang-github-miekg-pkcs11-dev golang-github-thalesignite-crypto11-dev openjdk-17-jdk-headless"

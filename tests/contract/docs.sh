@@ -82,11 +82,23 @@ for file in "$root"/README.md "$root"/docs/*.md; do
 	done
 done
 
-# Manual pages are well formed.
-if command -v mandoc >/dev/null; then
+# Manual pages render without a word of complaint, and each has an example.
+for page in "$root"/docs/man/*.scd; do
+	name=$(basename "$page" .scd)
 	checks=$((checks + 1))
-	mandoc -T lint -W warning "$root"/docs/man/* >>"$work/wrong" || true
-fi
+	scdoc <"$page" >"$work/$name" 2>>"$work/wrong" || { echo "docs/man/$name.scd is no page for scdoc" >>"$work/wrong"; continue; }
+	mandoc -T lint -W error "$work/$name" >>"$work/wrong" || true
+	groff -man -Tutf8 -ww -z "$work/$name" 2>>"$work/wrong" || true
+	grep -qx '# EXAMPLES' "$page" || echo "docs/man/$name.scd has no examples" >>"$work/wrong"
+done
+mandoc -T lint -W warning "$root/docs/man/skr-pkcs11.1" "$root/docs/man/skr-pkcs11.conf.5" >>"$work/wrong" || true
+
+# What the guide says to install is what scripts/packages.sh has, and the container's image installs it too.
+for package in $(bash -c ". \"$root/scripts/packages.sh\"; echo \$packages_to_build"); do
+	for file in docs/guide.md conf/examples/container/Dockerfile; do
+		has $file "$package" "package $package, which is needed to build"
+	done
+done
 
 if [ -s "$work/wrong" ]; then
 	cat "$work/wrong" >&2

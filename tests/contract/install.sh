@@ -59,6 +59,7 @@ man=$(placed "$(cached CMAKE_INSTALL_MANDIR)")
 [ "$(cached CMAKE_INSTALL_MANDIR)" ] || man=$(placed share/man)
 expect "$man/man1/skr-pkcs11.1" 644
 expect "$man/man5/skr-pkcs11.conf.5" 644
+expect "$man/man7/skr-pkcs11.7" 644
 expect "$man/man8/skr-agent.8" 644
 
 # p11-kit must find the module file, and the module by what the file says.
