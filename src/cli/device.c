@@ -89,6 +89,9 @@ void device_remedy(const struct config *config, char *out, size_t size)
 			         "sudo systemctl enable --now skr-agent.socket    # and agent = "
 			         "unix:/run/skr-pkcs11/agent.sock");
 	}
+	if (!out[0])
+		snprintf(out, size,
+		         "ls -l /dev/sev-guest /dev/tpmrm0 /sys/kernel/config/tsm/report    # whose are they?");
 }
 
 void device_advise(FILE *out, const struct status_record *record, const struct config *config)

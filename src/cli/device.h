@@ -20,7 +20,7 @@ bool device_look(const struct config *config, size_t index, struct device *ret);
 
 /*
  * A command that gives this user the rights to a device that is there: into its group, or, where the group has none
- * either, with root's rights. Empty if there is no such device.
+ * either, an agent with root's rights. With no such device, one that shows which there are.
  */
 void device_remedy(const struct config *config, char *out, size_t size);
 

@@ -92,7 +92,8 @@ struct ailment {
 	const struct token_config *token;
 	const struct key_config *key;
 	const char *object_id; /* of the identity that asks, as its token says */
-	const char *state;     /* "disabled", "expired", "not-yet", "firewall"; NULL: not known any better */
+	const char
+	    *state; /* "disabled", "expired", "not-yet", "firewall", "clock", "several"; NULL: not known any better */
 };
 
 /* The command that helps against a failure, as one types it; "" if there is none. Never executed by us. */

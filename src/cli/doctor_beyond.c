@@ -61,6 +61,16 @@ static void check_instance(struct inquiry *q)
 		    (int)strcspn(host, ":/"), host);
 }
 
+/* It is never a step down by itself, but by the configuration it may be one. */
+static void note_trusted_launch(struct visit *v)
+{
+	char fix[512];
+
+	snprintf(fix, sizeof(fix), "sudoedit %s    # evidence = auto, if this is a confidential VM", v->config->path);
+	visit_found(v, VERDICT_WARNING, "evidence", fix,
+	            "trusted-launch: no hardware vouches for this machine, only its vTPM does");
+}
+
 /* Any answer at all will do: its Date is what we are after. */
 static skr_status ask_for_date(struct inquiry *q)
 {
@@ -109,10 +119,9 @@ static void check_debugging(struct inquiry *q)
 	if (facts_debuggable(&q->look.evidence, &debuggable).failure)
 		return;
 	if (debuggable)
-		visit_found(
-		    q->visit, VERDICT_WARNING, "debugging",
-		    "az vm create ... # or az container create ...: a new one, without debugging in its policy",
-		    "this guest's policy lets its host debug it: its memory, released keys included, is no secret");
+		visit_found(q->visit, VERDICT_WARNING, "debugging", NULL,
+		            "this guest's policy lets its host debug it: its memory, released keys included, is no "
+		            "secret; make the machine or container group anew, without debugging");
 	else
 		visit_found(q->visit, VERDICT_GOOD, "debugging", NULL,
 		            "the host may not look into this guest's memory");
@@ -315,6 +324,8 @@ void doctor_beyond(struct visit *v, const struct outcome *outcome)
 		visit_heading(v, "token %s, what can still be looked at", v->token->label);
 	if (!sidecar)
 		check_instance(&q);
+	if (strcmp(v->token->evidence, "trusted-launch") == 0)
+		note_trusted_launch(v);
 	if (look_open(v->config, v->token, &q.look).failure)
 		return show_look(&q, "http", monotonic_ms(), NULL);
 	check_clock(&q);

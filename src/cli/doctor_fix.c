@@ -23,7 +23,7 @@ static const struct remedy {
     {5, NULL, "sudoedit {config}    # then: skr-pkcs11 config check"},
     {7, NULL, "sudo apt-get install ca-certificates    # or set ca_file in {config}"},
     {10, NULL, "ulimit -l 4096    # of a service: LimitMEMLOCK=4M"},
-    {11, NULL, "ulimit -l 4096    # of a service: LimitMEMLOCK=4M; or: sudo swapoff -a"},
+    {11, NULL, "ulimit -l 4096    # of a service: LimitMEMLOCK=4M"},
     {19, NULL, "sudo timedatectl set-ntp true    # then look: timedatectl"},
     {21, NULL, "systemctl edit skr-agent@.service    # DeviceAllow= of the device named above"},
     {100, NULL, "ls -l /dev/sev-guest /dev/tpmrm0 /sys/kernel/config/tsm/report    # one of them must be passed in"},
@@ -46,8 +46,8 @@ static const struct remedy {
     {147, NULL, "sudo reboot"},
     {160, NULL, "curl -i {sidecar}/status    # must say that it is up"},
     {161, NULL, "skr-pkcs11 policy explain --key {url} {token}"},
-    {200, NULL, "getent hosts {service}"},
-    {201, NULL, "getent hosts {service}    # the vaults there are: az keyvault list --query [].properties.vaultUri"},
+    {200, NULL, "getent hosts {name}"},
+    {201, NULL, "getent hosts {name}    # the vaults there are: az keyvault list --query '[].properties.vaultUri'"},
     {203, NULL, "curl -v https://{service}/"},
     {204, NULL, "curl -v https://{service}/"},
     {205, NULL, "curl -v https://{service}/"},
@@ -60,18 +60,21 @@ static const struct remedy {
     {221, NULL, "openssl s_client -connect {service} </dev/null"},
     {222, NULL, "sudoedit {config}    # pin = of the key that the service has now, if you expected a new one"},
     {300, NULL, "curl -H Metadata:true '{imds}/metadata/instance?api-version=2021-02-01'    # must answer"},
+    {301, "several",
+     "az identity list --query '[].[name,clientId]' -o table    # then identity = managed:CLIENT-ID in {config}"},
     {301, NULL,
-     "az vm identity assign -g GROUP -n MACHINE --identities IDENTITY    # several: identity = "
-     "managed:CLIENT-ID in {config}"},
+     "az vm identity assign -g GROUP -n MACHINE --identities IDENTITY    # or identity = another, in {config}"},
     {303, NULL, "sleep 30; skr-pkcs11 doctor {token}"},
+    {304, NULL, "timedatectl    # is the clock right? if so: who answers on {imds}?"},
     {305, NULL, "sudoedit {config}    # identity = managed, workload, secret:FILE or certificate:FILE"},
     {310, NULL, "ls -l \"$AZURE_FEDERATED_TOKEN_FILE\""},
     {311, NULL, "kubectl delete pod POD    # a new one gets a new token"},
     {312, NULL, "az ad app federated-credential list --id CLIENT-ID    # issuer and subject must be this pod's"},
     {314, NULL, "sudoedit {config}    # identity = names the file; az ad app credential reset makes a new secret"},
     {320, NULL, "skr-pkcs11 attest --no-service {token}    # what it is that the service refuses"},
-    {321, NULL, "az attestation list --query [].attestUri -o tsv    # attestation = one of these, in {config}"},
+    {321, NULL, "az attestation list --query '[].attestUri' -o tsv    # attestation = one of these, in {config}"},
     {322, NULL, "curl -i {attestation}/certs    # answers as soon as the service does"},
+    {323, "clock", "sudo timedatectl set-ntp true    # then look: timedatectl"},
     {323, NULL, "curl -i {attestation}/certs    # is it Azure that answers? and is the clock right?"},
     {330, NULL, "az keyvault show {vault-option} --query properties.tenantId    # must be the identity's tenant"},
     {331, "firewall", "az keyvault network-rule add {vault-option} --subnet SUBNET-ID    # of this machine"},
@@ -131,6 +134,13 @@ static void fill_service(const struct status_record *record, const struct ailmen
 {
 	(void)a;
 	snprintf(out, size, "%s", record->host[0] ? record->host : "HOST");
+}
+
+/* Without the port. */
+static void fill_name(const struct status_record *record, const struct ailment *a, char *out, size_t size)
+{
+	fill_service(record, a, out, size);
+	out[strcspn(out, ":")] = '\0';
 }
 
 static void fill_config(const struct status_record *record, const struct ailment *a, char *out, size_t size)
@@ -246,19 +256,13 @@ static const struct blank {
 	enum needs needs;
 	void (*fill)(const struct status_record *record, const struct ailment *ailment, char *out, size_t size);
 } blanks[] = {
-    {"{path}", NEEDS_NOTHING, fill_path},
-    {"{service}", NEEDS_NOTHING, fill_service},
-    {"{config}", NEEDS_NOTHING, fill_config},
-    {"{agent}", NEEDS_CONFIG, fill_agent},
-    {"{socket}", NEEDS_CONFIG, fill_socket},
-    {"{imds}", NEEDS_CONFIG, fill_imds},
-    {"{device}", NEEDS_CONFIG, fill_device},
-    {"{token}", NEEDS_TOKEN, fill_token},
-    {"{attestation}", NEEDS_TOKEN, fill_attestation},
-    {"{sidecar}", NEEDS_TOKEN, fill_sidecar},
-    {"{key}", NEEDS_KEY, fill_key},
-    {"{url}", NEEDS_KEY, fill_url},
-    {"{vault-option}", NEEDS_KEY, fill_vault_option},
+    {"{path}", NEEDS_NOTHING, fill_path},     {"{service}", NEEDS_NOTHING, fill_service},
+    {"{name}", NEEDS_NOTHING, fill_name},     {"{config}", NEEDS_NOTHING, fill_config},
+    {"{agent}", NEEDS_CONFIG, fill_agent},    {"{socket}", NEEDS_CONFIG, fill_socket},
+    {"{imds}", NEEDS_CONFIG, fill_imds},      {"{device}", NEEDS_CONFIG, fill_device},
+    {"{token}", NEEDS_TOKEN, fill_token},     {"{attestation}", NEEDS_TOKEN, fill_attestation},
+    {"{sidecar}", NEEDS_TOKEN, fill_sidecar}, {"{key}", NEEDS_KEY, fill_key},
+    {"{url}", NEEDS_KEY, fill_url},           {"{vault-option}", NEEDS_KEY, fill_vault_option},
     {"{grant}", NEEDS_KEY, fill_grant},
 };
 

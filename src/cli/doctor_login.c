@@ -103,8 +103,10 @@ static const char *state_named(const char *sentence)
 {
 	static const struct {
 		const char *words, *state;
-	} states[] = {{"is disabled", "disabled"}, {"it expired", "expired"}, {"is valid only in", "not-yet"},
-	              {"irewall", "firewall"},     {"expired", "expired"},    {"not yet valid", "not-yet"}};
+	} states[] = {{"is the clock right", "clock"}, {"Multiple user assigned", "several"},
+	              {"is disabled", "disabled"},     {"it expired", "expired"},
+	              {"is valid only in", "not-yet"}, {"irewall", "firewall"},
+	              {"expired", "expired"},          {"not yet valid", "not-yet"}};
 
 	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
 		if (strstr(sentence, states[i].words))

@@ -157,6 +157,7 @@ situation="a device that may not be opened"
 run_doctor 1 ioctl
 says number 'SKR-101 '
 says cause '/dev/sev-guest.*(Permission|errno)'
+says fix 'try: ls -l /dev/sev-guest'
 situations=$((situations + 1))
 echo "ok: $situation"
 rm "$SKR_EMULATOR_DIR/device-fault"
@@ -195,7 +196,7 @@ broken "an identity that this machine does not have" 301 stranger 'identity' 'az
 says "what is still possible" '^  ok +vault .* answers'
 fault 'imds.token status(400,code=invalid_request,message=Multiple user assigned identities exist\, please specify the clientId / resourceId of the identity in the token request)' ||
 	fault 'imds.token status(400,code=invalid_request,message=Multiple user assigned identities exist)'
-broken "several identities" 301 good 'Multiple user assigned' 'identity = managed:CLIENT-ID'
+broken "several identities" 301 good 'Multiple user assigned' 'az identity list .*identity = managed:CLIENT-ID'
 no_fault
 printf wrong >secret && chmod 600 secret
 conf secret "$vault/keys/p256" "identity = secret:$SKR_RUN/secret" "tenant = $SKR_EMULATOR_TENANT" "client = $SKR_EMULATOR_CLIENT" "authority = $SKR_EMULATOR_LOGIN"
@@ -205,8 +206,8 @@ warned "a client secret that others can read" secret 'mode 0644' "chmod go= $SKR
 
 # --- the vault ---
 azure_refuses
-object=$(python3 -c 'import json; print([i for i in json.dumps(json.load(open("azure/identity.json"))).split("\"") if len(i)==36][-1])')
 broken "the role is missing" 331 good 'p256' 'az role assignment create --role "Key Vault Crypto Service Release User" --assignee-object-id [0-9a-f-]{36}'
+says "the object id that was refused" "assignee-object-id $(grep -oE 'oid=[0-9a-f-]{36}' said.out | cut -d= -f2) "
 azure_allows
 fault 'akv.release status(403,code=Forbidden,inner=ForbiddenByFirewall,message=Client address is not authorized by its firewall)'
 broken "the vault's firewall" 331 good 'irewall' 'az keyvault network-rule add --vault-name contoso'
@@ -226,7 +227,7 @@ vault POST "$vault/keys/rigid/create" '{"kty":"EC-HSM","crv":"P-256"}' >/dev/nul
 conf rigid "$vault/keys/rigid"
 broken "a key that is not exportable" 336 rigid 'rigid' 'az keyvault key create .*--exportable true'
 conf misspelt "https://contosso.vault.invalid/keys/p256"
-broken "a vault that is misspelt" '20[01]' misspelt 'contosso.vault.invalid' 'getent hosts contosso.vault.invalid'
+broken "a vault that is misspelt" '20[01]' misspelt 'contosso.vault.invalid' 'getent hosts contosso.vault.invalid  '
 says "what is still possible" '^  ok +clock'
 fault 'akv.release status(429,Retry-After: 60)'
 broken "the vault throttles" 337 good '429' 'sleep 60; skr-pkcs11 doctor one'
@@ -307,7 +308,9 @@ if command -v swtpm >/dev/null; then
 	tpm '{"ak_certificate":"good"}'
 	conf named "$vault/keys/p256"
 	sed -i '/^evidence/d; s/^\[token one\]/&\nevidence = trusted-launch/' named.conf
-	broken "a confidential VM that is called a Trusted Launch VM" '(134|332)' named 'rusted' '.'
+	broken "a confidential VM that is called a Trusted Launch VM" '(134|332)' named 'x-ms-isolation-tee|134' '.'
+	says "what is odd" '^  WARN +evidence +trusted-launch'
+	says "what to change" 'evidence = auto, if this is a confidential VM'
 	conf direct "$vault/keys/p256"
 	sed -i '/^evidence/d; s/^\[token one\]/&\nevidence = azure-cvm-direct/' direct.conf
 	broken "evidence that cannot release" 145 direct 'azure-cvm-direct' 'evidence = azure-cvm'
