@@ -576,11 +576,11 @@ static void a_failure_is_named_once_and_then_suppressed(void **state)
 	assert_int_equal(failure.number, 0);
 }
 
-static void configure_audit(const char *file, const char *policy)
+static void configure_audit(const char *file, const char *policy, const char *more)
 {
 	char text[4096], whole[4500];
 
-	snprintf(text, sizeof(text), plain, rsa_pem, "");
+	snprintf(text, sizeof(text), plain, rsa_pem, more);
 	snprintf(whole, sizeof(whole), "[skr-pkcs11]\naudit_file = %s\naudit = %s\n%s", file, policy,
 	         text + strlen("[skr-pkcs11]\n"));
 	write_file(conf, whole);
@@ -590,14 +590,14 @@ static void configure_audit(const char *file, const char *policy)
 static void what_is_not_on_record_is_not_released(void **state)
 {
 	(void)state;
-	configure_audit("/dev/full", "required");
+	configure_audit("/dev/full", "required", "");
 	initialize();
 	CK_SESSION_HANDLE session = open_session(0);
 	assert_rv(login(session), CKR_FUNCTION_FAILED);
 	assert_int_equal(played.calls, 0);
 	assert_ok(p11->C_Finalize(NULL));
 
-	configure_audit("/dev/full", "best-effort");
+	configure_audit("/dev/full", "best-effort", "");
 	initialize();
 	assert_ok(login(open_session(0)));
 	assert_int_equal(played.calls, 1);
@@ -611,7 +611,7 @@ static void the_audit_trail_tells_of_logins_failures_and_logouts(void **state)
 	auto_buf text = BUF(64 * 1024);
 
 	snprintf(trail, sizeof(trail), "%s/audit", folder);
-	configure_audit(trail, "required");
+	configure_audit(trail, "required", "");
 	initialize();
 	CK_SESSION_HANDLE session = open_session(0);
 	assert_ok(login(session));
@@ -629,8 +629,50 @@ static void the_audit_trail_tells_of_logins_failures_and_logouts(void **state)
 		assert_int_equal(json_parse(line, strlen(line), &record).failure, 0);
 		assert_string_equal(json_string_or_null(record, "event"), events[i]);
 		assert_string_equal(json_string_or_null(record, "token"), "web");
+		/* What the agent told is on record for good logins and bad ones; the keys are for all. */
+		const json *told = json_get(record, "told_by_agent");
+		bool login_ended = i == 1 || i == 4;
+		assert_int_equal(json_kind(told), login_ended ? JSON_OBJECT : JSON_NONE);
+		if (login_ended)
+			assert_string_equal(json_string_or_null(told, "tee"), "played");
+		assert_int_equal(json_count(json_get(record, "keys")) > 0, i != 2);
 	}
 	assert_string_equal(rest, "");
+}
+
+/* A wrong PIN is a failed login; who goes on guessing is a security event. */
+static void guessing_at_the_pin_is_a_security_event(void **state)
+{
+	(void)state;
+	CK_UTF8CHAR pin[] = "wrong";
+	char trail[300];
+	auto_buf text = BUF(64 * 1024);
+
+	snprintf(trail, sizeof(trail), "%s/audit", folder);
+	configure_audit(trail, "best-effort",
+	                "pin_hash = "
+	                "scrypt:16384:8:1:U29kaXVtQ2hsb3JpZGUhIQ:UmYyNDO_YRuFmsgA6JK5baM1qTJw1bFvX2are1D2OBc");
+	initialize();
+	CK_SESSION_HANDLE session = open_session(0);
+	for (int i = 0; i < 5; i++)
+		assert_rv(p11->C_Login(session, CKU_USER, pin, 5), CKR_PIN_INCORRECT);
+	assert_rv(p11->C_Login(session, CKU_USER, pin, 5), CKR_PIN_LOCKED);
+	assert_int_equal(file_read(trail, &text).failure, 0);
+	unlink(trail);
+
+	char *rest = (char *)text.data;
+	for (int i = 0; i < 6; i++) {
+		auto_json *record = NULL;
+		int64_t failure = 0;
+		char *line = strsep(&rest, "\n");
+		assert_int_equal(json_parse(line, strlen(line), &record).failure, 0);
+		assert_string_equal(json_string_or_null(record, "event"), i < 5 ? "login" : "security");
+		assert_int_equal(json_integer(record, "failure", false, &failure).failure, 0);
+		assert_int_equal(failure, i < 5 ? 410 : 412);
+		assert_null(json_get(record, "told_by_agent")); /* nobody was asked */
+	}
+	assert_string_equal(rest, "");
+	assert_int_equal(played.calls, 0);
 }
 
 /* Consumers, rule 15: nginx's workers initialise anew for every handshake. */
@@ -1384,6 +1426,7 @@ int main(void)
 	    TEST(a_failure_is_named_once_and_then_suppressed),
 	    TEST(what_is_not_on_record_is_not_released),
 	    TEST(the_audit_trail_tells_of_logins_failures_and_logouts),
+	    TEST(guessing_at_the_pin_is_a_security_event),
 	    TEST(suppression_outlives_finalize),
 	    TEST(a_pin_is_asked_for_where_one_is_configured),
 	    TEST(many_threads_share_one_login),

@@ -107,6 +107,8 @@ skr_status release_run(const struct config *config, const struct token_config *t
 	int now = ++played.now;
 	if (now > played.most_at_once)
 		played.most_at_once = now;
+	if (options->facts)
+		json_set_string(options->facts, "tee", "played");
 	bool waited = played_wait(options);
 	played.now--;
 	if (!waited)

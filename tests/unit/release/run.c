@@ -244,6 +244,22 @@ static void play_sidecar(int out, const char *part, const struct agent_request *
 	send_text(out, "{\"type\":\"end\"}");
 }
 
+/* Tells what it knows, and then refuses; or tells without an end. */
+static void play_facts(int out, const char *part)
+{
+	struct agent_message refused = {.type = AGENT_FAILURE,
+	                                .failure = {.failure = 332, .sentence = "no", .step = "release"}};
+
+	send_text(out, "{\"type\":\"facts\",\"facts\":{\"tee\":\"old\",\"jti\":\"7f\"}}");
+	send_text(out, "{\"type\":\"facts\",\"facts\":{\"tee\":\"AMD SEV-SNP\"}}");
+	for (int i = 0; i < 200 && strcmp(part, "facts-flood") == 0; i++) {
+		char text[128];
+		snprintf(text, sizeof(text), "{\"type\":\"facts\",\"facts\":{\"fact-%d\":\"x\"}}", i);
+		send_text(out, text);
+	}
+	send_message(out, &refused);
+}
+
 /* What a started agent finds in its process, in the details of its steps. */
 static void send_inspection(int out)
 {
@@ -351,6 +367,8 @@ static void play(int in, int out, const char *part)
 	} else if (strcmp(part, "inspect") == 0) {
 		send_inspection(out);
 		send_keys(out, &request);
+	} else if (strncmp(part, "facts", 5) == 0) {
+		play_facts(out, part);
 	} else if (strncmp(part, "tpm", 3) == 0) {
 		play_tpm(in, out, part, &request);
 	} else if (strncmp(part, "handed", 6) == 0) {
@@ -737,6 +755,31 @@ static void an_answer_that_is_not_right_gives_no_key(void **state)
 		assert_is(login_by_service(cases[i].part, 20000, &served), cases[i].failure, cases[i].words);
 		assert_int_equal(served, 1); /* none of these is tried again */
 	}
+}
+
+/* Threat model section 11: a refusal is on record with what the agent saw of the machine. */
+static void what_the_agent_tells_is_handed_on_however_the_login_ends(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *part;
+		int failure;
+	} cases[] = {{"facts", 332}, {"facts-flood", 504}};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct service service;
+		auto_release release = {.keys = NULL};
+		auto_json *facts = json_object();
+		struct release_options options = {.deadline = deadline_in(20000), .facts = facts};
+
+		service_start(&service, cases[i].part);
+		struct config config = config_for(service.path, true);
+		assert_is(login(&config, &options, &release), cases[i].failure, i ? "more than 160 facts" : "no");
+		service_stop(&service);
+		assert_string_equal(json_string_or_null(facts, "tee"), "AMD SEV-SNP");
+		assert_string_equal(json_string_or_null(facts, "jti"), "7f");
+	}
+	assert_is(login_by_service("facts", 20000, NULL), 332, "no"); /* and who does not ask need not listen */
 }
 
 /* The vault wraps to the TPM; the module gets nothing it could not have opened itself (D-1). */
@@ -1144,6 +1187,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(the_first_login_of_a_process_leaves_nothing_in_the_ephemeral_arena),
 	    cmocka_unit_test(a_login_gives_every_key_in_order_and_says_its_steps),
 	    cmocka_unit_test(an_answer_that_is_not_right_gives_no_key),
+	    cmocka_unit_test(what_the_agent_tells_is_handed_on_however_the_login_ends),
 	    cmocka_unit_test(keys_wrapped_to_the_tpm_are_opened_with_its_help),
 	    cmocka_unit_test(a_tpm_that_is_not_as_it_should_be_gives_no_key),
 	    cmocka_unit_test(a_sidecars_keys_are_compared_with_the_vaults),
