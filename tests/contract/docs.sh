@@ -74,11 +74,15 @@ for id in 1 2 3 4 5 6 7; do
 	has docs/security.md "R-$id" "residual risk R-$id"
 done
 
-# Links between documents lead somewhere.
+# Links between documents lead somewhere, those to a heading too.
+headings() { sed -n 's/^#* //p' "$1" | tr 'A-Z ' 'a-z-' | tr -dc 'a-z0-9_\n-'; }
 for file in "$root"/README.md "$root"/docs/*.md; do
-	for target in $(grep -oE '\]\([^)#]+' "$file" | sed 's/^](//' | grep -v '^http' | sort -u); do
+	for target in $(grep -oE '\]\([^)]+' "$file" | sed 's/^](//' | grep -v '^http' | sort -u); do
 		checks=$((checks + 1))
-		[ -e "$(dirname "$file")/$target" ] || echo "${file#"$root"/}: link to $target leads nowhere" >>"$work/wrong"
+		place=$(dirname "$file")/${target%#*}
+		[ "${target#\#}" = "$target" ] || place=$file
+		{ [ -e "$place" ] && case $target in *\#*) headings "$place" | grep -qx "${target#*\#}" ;; esac; } ||
+			echo "${file#"$root"/}: link to $target leads nowhere" >>"$work/wrong"
 	done
 done
 
