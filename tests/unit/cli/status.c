@@ -46,7 +46,7 @@ static void read_trail(const char *text, struct history *ret)
 	    version, hash) "]}\n"
 #define KEPT(time)                                                                                                    \
 	"{\"time\":\"" time "\",\"event\":\"login\",\"token\":\"web\",\"result\":\"ok\",\"released\":false,\"ms\":0}" \
-	                    "\n"
+	"\n"
 #define BAD(time, event, number)                                                                                     \
 	"{\"time\":\"" time "\",\"event\":\"" event "\",\"token\":\"web\",\"result\":\"failed\",\"failure\":" number \
 	"}\n"
@@ -177,8 +177,8 @@ static void metrics_are_in_the_format_of_prometheus(void **state)
 	    "skr_pkcs11_logins_total{token=\"web\",result=\"failed\"} 1\n"
 	    "skr_pkcs11_logins_total{token=\"a\\\"b\\\\c\",result=\"released\"} 0\n",
 	    "skr_pkcs11_failures_total{token=\"web\",failure=\"SKR-331\"} 1\n",
-	    "skr_pkcs11_key_last_release_timestamp_seconds{token=\"web\",key=\"www\",host=\"contoso.vault.azure.net\","
-	    "version=\"aaaa\"} 1793527200\n",
+	    ("skr_pkcs11_key_last_release_timestamp_seconds{token=\"web\",key=\"www\",host=\"contoso.vault.azure.net\","
+	     "version=\"aaaa\"} 1793527200\n"),
 	    "skr_pkcs11_last_release_duration_seconds{token=\"web\"} 0.812\n",
 	    "skr_pkcs11_status_timestamp_seconds 1793600000\n",
 	    "skr_pkcs11_audit_lines 2\n",
