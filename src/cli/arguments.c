@@ -51,7 +51,8 @@ static enum exit_code read_option(struct terminal *t, const char *command, int *
 		return EXIT_GOOD;
 	}
 	const char *value = word[len] == '=' ? word + len + 1 : *at + 1 < argc ? argv[++*at] : NULL;
-	if (!value || !*value)
+	/* What looks like the next option is one: its value was forgotten. */
+	if (!value || !*value || (word[len] != '=' && strncmp(value, "--", 2) == 0))
 		return command_misused(t, command_find(command), "%s needs a value", argument->name);
 	if (!keep_value(argument, value))
 		return command_misused(t, command_find(command), "%s is given too often", argument->name);

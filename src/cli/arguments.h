@@ -13,7 +13,8 @@ struct argument_values {
 
 /*
  * One thing that a command may be given, and where it goes: exactly one of value, flag, values. "--name VALUE" and
- * "--name=VALUE" are the same. Rows with an empty name take the words without dashes, in their order.
+ * "--name=VALUE" are the same; a value that begins with -- needs the second. Rows with an empty name take the words
+ * without dashes, in their order.
  */
 struct argument {
 	const char *name; /* "--output"; "": a word; NULL ends the table */
