@@ -75,7 +75,7 @@ static void show_fix(struct visit *v, const char *fix)
 	if (v->checks)
 		json_set_string(v->last, "fix", fix);
 	else
-		terminal_below(v->t, "try: %s", fix);
+		terminal_command(v->t, fix);
 }
 
 void visit_found(struct visit *v, enum verdict verdict, const char *name, const char *fix, const char *format, ...)

@@ -183,6 +183,13 @@ void terminal_below(struct terminal *t, const char *format, ...)
 	print_folded(t, t->out, "          ", text);
 }
 
+void terminal_command(struct terminal *t, const char *command)
+{
+	fputs("          try: ", t->out);
+	terminal_print(t->out, command);
+	fputc('\n', t->out);
+}
+
 /* "SKR-332 (release, contoso.vault.azure.net, HTTP 403, Forbidden, request 7f3c…)": what is known of it. */
 static void describe(const struct status_record *r, char *out, size_t size)
 {

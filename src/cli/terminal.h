@@ -46,6 +46,9 @@ void terminal_waited(struct terminal *t);
 /* Lines indented below a check. */
 void terminal_below(struct terminal *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* "try: COMMAND" below a check, never folded: it is there to be copied. */
+void terminal_command(struct terminal *t, const char *command);
+
 /* Number, sentence of the row, what was seen, hint: three lines below a check. */
 void terminal_failure(struct terminal *t, const struct status_record *record);
 
