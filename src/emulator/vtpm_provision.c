@@ -317,17 +317,8 @@ static skr_status close_platform(ESYS_CONTEXT *esys)
 	return OK;
 }
 
-/* TPM 2.0 part 1, "Dictionary Attack": a TPM that was switched off while it was asked counts that as an attempt at
- * guessing. */
-static skr_status forgive(ESYS_CONTEXT *esys)
-{
-	CALL(Esys_DictionaryAttackLockReset(esys, ESYS_TR_RH_LOCKOUT, BY_PASSWORD));
-	return OK;
-}
-
 static skr_status provision(ESYS_CONTEXT *esys, bool trusted_launch, const struct buf *log, struct vtpm_keys *keys)
 {
-	TRY(forgive(esys));
 	TRY(make_keys(esys, trusted_launch));
 	TRY(read_key(esys, VTPM_AK, &keys->ak));
 	TRY(read_key(esys, VTPM_EK, &keys->ek));

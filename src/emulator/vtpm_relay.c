@@ -85,22 +85,19 @@ void relay_set_index(struct relay *relay, uint32_t index, size_t size, const str
 		relay->reported_at = 0;
 }
 
-/* By the index's own password, which is empty. */
+/* By the owner's empty password, as the paravisor: a lockout does not concern it. */
 static skr_status read_guest_index(struct relay *relay, uint32_t size, struct frame *answer)
 {
 	struct frame command;
 
 	frame_begin(&command, TPM_ST_SESSIONS, TPM2_CC_NV_Read);
-	frame_put(&command, VTPM_USER_DATA, 4);
+	frame_put(&command, TPM2_RH_OWNER, 4);
 	frame_put(&command, VTPM_USER_DATA, 4);
 	frame_put_password(&command);
 	frame_put(&command, size, 2);
 	frame_put(&command, 0, 2);
 	frame_end(&command);
-	do { /* the first password of a boot is noted in NV before it is looked at */
-		TRY(frame_transact(relay->wire, &command, answer));
-	} while (frame_code(answer) == TPM2_RC_RETRY);
-	return OK;
+	return frame_transact(relay->wire, &command, answer);
 }
 
 /* What the guest wrote into its index; zero bytes where it wrote nothing, or there is no index. */
