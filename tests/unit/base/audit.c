@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -300,19 +301,34 @@ static void a_lock_that_is_held_costs_a_tenth_of_a_second_and_the_record(void **
 	assert_int_equal(write_to(chained(), audit_record("login")), 0);
 }
 
-/* The program that holds us may open and close the file as it likes: a lock of fcntl's other kind would be gone then.
- */
-static void the_lock_is_not_the_processes(void **state)
+static void *write_fifty(void *failed)
+{
+	for (int i = 0; i < 50; i++)
+		if (write_to(chained(), audit_record("login")))
+			*(bool *)failed = true;
+	return NULL;
+}
+
+/* Locks of fcntl's older kind belong to a process: they keep no thread out, and any close of the file drops them. */
+static void threads_that_write_at_once_make_one_chain(void **state)
 {
 	(void)state;
-	struct flock whole = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+	static struct lines lines;
+	pthread_t threads[4];
+	bool failed[4] = {false};
 
-	assert_int_equal(write_to(chained(), audit_record("login")), 0);
-	int mine = open(path, O_RDONLY), other = open(path, O_RDONLY);
-	assert_int_equal(fcntl(mine, F_OFD_SETLK, &whole), 0);
-	close(other);
-	assert_int_equal(write_to(chained(), audit_record("login")), 18);
-	close(mine);
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, write_fifty, &failed[i]), 0);
+	for (size_t i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	for (size_t i = 0; i < 4; i++)
+		assert_false(failed[i]);
+	read_lines(path, &lines);
+	assert_int_equal(lines.count, 200);
+	for (size_t i = 1; i < lines.count; i++)
+		if (lines.link[i].seq != (int64_t)i + 1 || !fits(&lines, i))
+			fail_msg("line %zu", i + 1);
+	free(lines.text);
 }
 
 static void append_raw(const char *text)
@@ -580,7 +596,7 @@ int main(void)
 	    TEST(a_new_file_goes_on_where_the_rotated_one_ended),
 	    TEST(rotation_amid_writers_makes_no_second_branch),
 	    TEST(a_lock_that_is_held_costs_a_tenth_of_a_second_and_the_record),
-	    TEST(the_lock_is_not_the_processes),
+	    TEST(threads_that_write_at_once_make_one_chain),
 	    TEST(a_line_that_was_cut_is_left_there_and_the_numbers_begin_anew),
 	    TEST(lines_without_a_chain_come_before_it),
 	    TEST(a_line_written_in_part_is_taken_back),
