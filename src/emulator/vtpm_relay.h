@@ -11,8 +11,8 @@
  * faults say (vtpm_faults.h).
  *
  * A connection that greets as a device (guest_protocol.h, the preloaded library) is a client of a resource manager, as
- * the kernel's /dev/tpmrm0 has it (vtpm_space.h). The others are tpm2-tss' TCTI for swtpm, which connects anew for every
- * command: nothing of them can end with a connection, so they share what is in the TPM, and have to flush it.
+ * the kernel's /dev/tpmrm0 has it (vtpm_space.h). The others are tpm2-tss' TCTI for swtpm, which connects anew for
+ * every command: nothing of them can end with a connection, so they share what is in the TPM, and have to flush it.
  */
 struct relay;
 

@@ -8,7 +8,7 @@ files() { git ls-files 2>/dev/null || find . -type f -not -path './build*' -not 
 while read -r file; do
 	[ -f "$file" ] || continue
 	case $file in
-	tests/data/* | LICENSE | .gitignore | *.svg) continue ;;
+	tests/data/* | LICENSE | .gitignore | *.svg | *.json) continue ;; # formats without comments
 	*.md) continue ;; # documents: the README says it for them
 	esac
 	head -5 "$file" | grep -q 'SPDX-License-Identifier: Apache-2.0' || {
