@@ -283,6 +283,38 @@ static void rotation_amid_writers_makes_no_second_branch(void **state)
 	free(new.text);
 }
 
+/* Who waits for the lock of a file that is moved away meanwhile writes to the new one. */
+static void a_writer_that_waited_follows_the_rotation(void **state)
+{
+	(void)state;
+	static struct lines old, new;
+	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	int status;
+
+	assert_int_equal(write_to(chained(), audit_record("login")), 0);
+	int fd = open(path, O_RDWR);
+	assert_int_equal(fcntl(fd, F_OFD_SETLK, &whole), 0);
+	pid_t writer = fork();
+	if (writer == 0) {
+		close(fd);
+		_exit(write_to(chained(), audit_record("login")) != 0);
+	}
+	usleep(40 * 1000);
+	assert_int_equal(rename(path, old_path), 0);
+	whole.l_type = F_UNLCK;
+	assert_int_equal(fcntl(fd, F_OFD_SETLK, &whole), 0);
+	close(fd);
+	assert_int_equal(waitpid(writer, &status, 0), writer);
+	assert_int_equal(status, 0);
+	read_lines(old_path, &old);
+	read_lines(path, &new);
+	assert_int_equal(old.count, 1);
+	assert_int_equal(new.count, 1);
+	assert_int_equal(new.link[0].seq, 2);
+	free(old.text);
+	free(new.text);
+}
+
 static void a_lock_that_is_held_costs_a_tenth_of_a_second_and_the_record(void **state)
 {
 	(void)state;
@@ -595,6 +627,7 @@ int main(void)
 	    TEST(processes_that_write_at_once_make_one_chain),
 	    TEST(a_new_file_goes_on_where_the_rotated_one_ended),
 	    TEST(rotation_amid_writers_makes_no_second_branch),
+	    TEST(a_writer_that_waited_follows_the_rotation),
 	    TEST(a_lock_that_is_held_costs_a_tenth_of_a_second_and_the_record),
 	    TEST(threads_that_write_at_once_make_one_chain),
 	    TEST(a_line_that_was_cut_is_left_there_and_the_numbers_begin_anew),
