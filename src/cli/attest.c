@@ -279,10 +279,27 @@ static skr_status ask_service(struct look *look, json *document)
 	return OK;
 }
 
+/* Where it is endorsements or the quote that cannot be had, what the hardware says is worth seeing nevertheless. */
+static skr_status collect(struct look *look, json *document)
+{
+	static const int unendorsed[] = {117, 118, 140, 141, 142, 143};
+	skr_status status = look_at_evidence(look);
+
+	for (size_t i = 0; i < sizeof(unendorsed) / sizeof(unendorsed[0]); i++) {
+		if (status.failure != unendorsed[i])
+			continue;
+		const struct status_record record = *status_last();
+		if (!look_at_report(look).failure && facts_of_evidence(&look->evidence, document).failure)
+			json_remove(document, "verification");
+		return status_adopt(&record);
+	}
+	return status;
+}
+
 static skr_status find_out(struct terminal *t, const struct order *order, struct look *look, json *document)
 {
 	terminal_waiting(t, "evidence");
-	TRY(look_at_evidence(look));
+	TRY(collect(look, document));
 	if (look->evidence.form == EVIDENCE_NONE)
 		return FAIL(100,
 		            "evidence = sidecar: it is the sidecar at %s that attests, not this command; ask it by "

@@ -362,6 +362,15 @@ static void set_verdict(json *document, const char *signature, STACK_OF(X509) *c
 	json_set(document, "verification", verification);
 }
 
+static skr_status set_unverified(json *document, const char *why)
+{
+	json *verification = json_object();
+
+	json_set_string(verification, "signature", why);
+	json_set(document, "verification", verification);
+	return OK;
+}
+
 static skr_status add_snp(const struct evidence *evidence, json *document)
 {
 	const struct buf *bytes = hardware_of(evidence), *pem = chain_of(evidence);
@@ -370,6 +379,8 @@ static skr_status add_snp(const struct evidence *evidence, json *document)
 
 	TRY(snp_report_parse(bytes->data, bytes->len, &report));
 	json_set(document, "report", facts_of_snp_report(&report));
+	if (pem->len == 0)
+		return set_unverified(document, "NOT verified: no endorsements are at hand");
 	TRY(certificates_from_pem(pem->data, pem->len, &chain));
 	TRY(snp_report_verify(&report, chain, time(NULL)));
 	set_verdict(document, "the report verifies: signed by this chip, for the reported TCB", chain);
@@ -384,6 +395,8 @@ static skr_status add_tdx(const struct evidence *evidence, json *document)
 	struct td_quote quote;
 	auto_x509s *chain = NULL;
 
+	if (bytes->len == 0)
+		return set_unverified(document, "NOT verified: the host gives no quote");
 	TRY(td_quote_parse(bytes->data, bytes->len, &quote));
 	json_set(document, "quote", facts_of_td_quote(&quote));
 	TRY(td_quote_verify(bytes->data, bytes->len, time(NULL)));

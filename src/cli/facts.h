@@ -25,7 +25,10 @@ json *facts_of_chain(STACK_OF(X509) *chain);
 /* AK certificate, PCR 0 to 7, boot log. */
 json *facts_of_vtpm(const struct vtpm_machine *vtpm);
 
-/* Everything above that this evidence has, as members of `document`. SKR-116, 004: it cannot be taken apart. */
+/*
+ * Everything above that this evidence has, as members of `document`; a report without endorsements is said not to be
+ * verified. SKR-116, 004: it cannot be taken apart; 117: it does not verify.
+ */
 skr_status facts_of_evidence(const struct evidence *evidence, json *document) MUST_CHECK;
 
 /* True if the host may look into this guest by its policy. */

@@ -23,8 +23,14 @@ void look_done(struct look *look); /* takes an all-zero one */
 /* `config` and what `token` points to are borrowed; `ret` must stay where it is. SKR-007, 014. */
 skr_status look_open(const struct config *config, const struct token_config *token, struct look *ret) MUST_CHECK;
 
-/* Evidence for a new transport key; then a token for that evidence, direct forms included. As evidence/attest.h. */
+/* Evidence for a new transport key, as evidence_collect. */
 skr_status look_at_evidence(struct look *look) MUST_CHECK;
+/*
+ * What the hardware says alone, without endorsements or a quote, and so not verified: for when look_at_evidence could
+ * not get those. A TD behind a paravisor has its claims alone, and an empty quote. Fails as the interfaces do.
+ */
+skr_status look_at_report(struct look *look) MUST_CHECK;
+/* A token for that evidence, direct forms included; as evidence/attest.h. */
 skr_status look_at_attestation(struct look *look) MUST_CHECK;
 
 #endif

@@ -72,6 +72,12 @@ check "in the document too" python3 -c 'import json; d=json.load(open("said.out"
 run 1 --token skr
 check_fails "no half token" test -s said.out
 no_fault
+sed 's/^\[token skr\]/&\nendorsements = thim/' "$SKR_PKCS11_CONF" >thim.conf
+fault 'thim.certification status(404)'
+run 1 --config "$SKR_RUN/thim.conf" --no-service skr
+shows "a report without endorsements is shown, and said not to be verified" '^SNP report$' '^  measurement ' '^  signature +NOT verified'
+check "and why" grep -q 'SKR-141' err.out
+no_fault
 device_fault=EACCES run 1 skr
 check "missing rights are named" grep -qE 'SKR-101|/dev/sev-guest' err.out
 check "and what would help" grep -q 'Run this as root' err.out
@@ -105,6 +111,10 @@ shows "a confidential VM of AMD's" '^SNP report$' '^vTPM$' '^  ak certificate is
 run 0 --direct
 shows "the direct form: the paravisor's report alone" 'azure-cvm-direct' '^  x-ms-attestation-type +sevsnpvm$' '^  x-ms-compliance-status +azure-compliant-cvm$'
 check_fails "without the vTPM" grep -q '^vTPM$' said.out
+fault 'thim.certification status(404)'
+run 1 --no-service
+shows "the paravisor's report without endorsements" '^SNP report$' 'NOT verified' '^  keys\[0\].kid +HCLAkPub$'
+no_fault
 curl -sSf -o /dev/null --data-binary '{"ak_certificate":"expiring"}' "$SKR_EMULATOR_CONTROL/tpm"
 run 0 --no-service
 shows "a certificate that expires" '^  ak certificate +expires soon$' '^  ak certificate days left +(19|20)$'
@@ -114,6 +124,11 @@ shows "a confidential VM of Intel's" '^TD quote$' '^  mrtd +[0-9a-f]{96}$' '^  r
 	'^  x-ms-isolation-tee.x-ms-attestation-type +tdxvm$'
 run 0 --direct
 shows "its direct form" 'azure-cvm-direct' '^  x-ms-attestation-type +tdxvm$'
+fault 'imds.tdquote status(404)'
+run 1 --no-service
+shows "a TD's claims without a quote" 'NOT verified: the host gives no quote' '^  keys\[0\].kid +HCLAkPub$'
+check "and why there is none" grep -q 'SKR-140' err.out
+no_fault
 machine trusted-launch tpm,event-log
 run 0
 shows "Trusted Launch: a vTPM and no hardware's word" '^vTPM$' '^  x-ms-attestation-type +azurevm$'
