@@ -18,7 +18,7 @@ done <az-lines
 
 # KIND:TAG, two at a time.
 kinds=(tdx:vm container:aci)
-! command -v swtpm >/dev/null || kinds=(cvm-snp:vm cvm-tdx:vm trusted-launch:vm "${kinds[@]}")
+! command -v swtpm >/dev/null || kinds=(cvm-snp:vm cvm-tdx:vm cvm-snp:aks trusted-launch:vm "${kinds[@]}")
 printf '%s\n' "${kinds[@]}" | tr : ' ' | xargs -L1 -P2 unshare --mount --net "$SKR_TOP/tests/support/guide.sh"
 releases() { cat "$SKR_RUN"/*/azure/requests.jsonl | grep '"op":"akv.release"' | grep -c '"status":200'; } # of all these machines
-summary "docs/guide.md" "$(version_of nginx)" "its commands, from the vault to nginx, on ${#kinds[@]} kinds of machine"
+summary "docs/guide.md" "$(version_of nginx)" "its commands, from the vault to nginx, in ${#kinds[@]} ways"

@@ -3,7 +3,7 @@
 # guide.sh KIND TAG : a machine of its own, played in namespaces of its own, on which the commands of docs/guide.md that are
 # marked with TAG run as they stand, under Azure's own names. Started by tests/interop/guide.sh, by unshare --mount --net.
 kind=$1 tag=$2
-export SKR_RUN=$SKR_RUN/$kind
+export SKR_RUN=$SKR_RUN/$kind-$tag
 mkdir "$SKR_RUN"
 . "$(dirname "$0")/interop.sh"
 mkdir "$SKR_RUN/layers" "$SKR_RUN/home" "$SKR_RUN/bin"
@@ -34,6 +34,7 @@ agent=$(skr-pkcs11 config settings | sed -n 's/^agent = exec://p')
 cp "$SKR_EMULATOR_DIR/skr-agent" "$agent"
 sed "s|exec \"\$agent\"\$|exec $(command -v skr-pkcs11) \"\$@\"|" "$SKR_EMULATOR_DIR/skr-agent" >"$SKR_RUN/bin/skr-pkcs11"
 cp "$SKR_TOP/tests/support/guide-az" "$SKR_RUN/bin/az"
+cp "$SKR_TOP/tests/support/guide-kubectl" "$SKR_RUN/bin/kubectl"
 cat >"$SKR_RUN/bin/systemctl" <<'END'
 #!/bin/sh
 case $* in
@@ -47,9 +48,9 @@ chmod 755 "$SKR_RUN/bin/"*
 export PATH=$SKR_RUN/bin:$PATH
 at_exit() {
 	[ ! -e /run/nginx.pid ] || kill "$(cat /run/nginx.pid)" || true
-	[ ! -e "$SKR_RUN/group.pid" ] || kill "$(cat "$SKR_RUN/group.pid")" 2>/dev/null || true
+	[ ! -e "$SKR_RUN/image.pid" ] || kill "$(cat "$SKR_RUN/image.pid")" 2>/dev/null || true
 }
-if [ "$tag" = aci ]; then # what the Dockerfile does
+if [ "$tag" != vm ]; then # what the Dockerfile does
 	cp "$SKR_TOP/conf/examples/container/skr-pkcs11.conf" /etc/skr-pkcs11.conf
 	rm -f /etc/nginx/sites-enabled/default
 fi
@@ -63,9 +64,9 @@ case $kind in # what section 7 says of them
 trusted-launch) sed -i 's/^\[token web\]$/&\nevidence = trusted-launch/' ../blocks ;;
 tdx) sed -i 's/policy generate/& --strictness image/' ../blocks ;;
 esac
-check "$kind: the commands of docs/guide.md" bash -eux ../blocks
-check_says "$kind: nginx serves with the released key" '^subject=CN = www.example.com' sh -c \
+check "$kind, $tag: the commands of docs/guide.md" bash -eux ../blocks
+check_says "$kind, $tag: nginx serves with the released key" '^subject=CN = www.example.com' sh -c \
 	'openssl s_client -connect 127.0.0.1:443 -servername www.example.com -CAfile ca.pem -verify_return_error </dev/null'
-check "$kind: no private key lies in any file that was written" sh -c \
+check "$kind, $tag: no private key lies in any file that was written" sh -c \
 	'! grep -rlE "PRIVATE KEY-----" "$SKR_RUN/layers" "$SKR_RUN/home" --exclude=ca.key'
-check_says "$kind: keys were released" '^[1-9]' releases
+check_says "$kind, $tag: keys were released" '^[1-9]' releases

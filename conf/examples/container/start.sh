@@ -5,7 +5,7 @@ set -eu
 name=www.example.com
 certificate=/run/www/www.pem
 
-if ! grep -q 'BEGIN CERTIFICATE' $certificate; then
+if ! grep -qs 'BEGIN CERTIFICATE' $certificate; then
 	skr-pkcs11 csr web --key www --subject "/CN=$name" --san "DNS:$name"
 	exec sleep infinity
 fi
