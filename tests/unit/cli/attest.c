@@ -139,12 +139,16 @@ static void debugging_is_seen_in_reports_and_quotes(void **state)
 {
 	auto_evidence snp = snp_evidence("snp/milan-v2-aci/report.bin", (const char *const[]){NULL});
 	auto_evidence td = td_evidence("cvm/tdx-with-quote/td-quote.bin");
+	auto_json *document = json_object();
 	bool debuggable = false;
 
 	(void)state;
 	snp.report.data[0x0a] |= 1 << 3; /* bit 19 of POLICY at 0x08 */
 	assert_int_equal(facts_debuggable(&snp, &debuggable).failure, 0);
 	assert_true(debuggable);
+	assert_int_equal(facts_of_evidence(&snp, document).failure, 0);
+	assert_string_equal(at(document, "report", "policy", "debug_allowed"), "true");
+	assert_non_null(strstr(at(document, "verification", "signature", NULL), "NOT verified"));
 	debuggable = false;
 	td.report.data[48 + 120] |=
 	    1; /* TDATTRIBUTES behind header, TEE_TCB_SVN, MRSEAM, MRSIGNERSEAM, SEAMATTRIBUTES */
