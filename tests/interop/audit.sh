@@ -27,6 +27,10 @@ check 'the key is that of the token' sh -c "p11tool --provider '$module' --login
 	openssl pkey -pubin -outform DER | sha256sum | cut -c1-64 >'$trail.hash' &&
 	jq -e --arg hash \"\$(cat '$trail.hash')\" 'any(.keys[]; .name == \"p256\" and .public_key_sha256 == \$hash)' '$trail.login'"
 
+"$SKR_TOP/tests/support/known-key.sh" known.numbers >/dev/null
+rm known.numbers
+check 'symmetric keys' log_in known
+check 'have no public key, nor its hash' sh -c "grep '\"known-aes\"' '$trail' | grep '\"released\":true' | jq -e '.keys | length == 3 and (map(select(.public_key_sha256)) | map(.name)) == [\"known\"]'"
 check_fails 'a release that is refused' log_in other
 check_says 'is on record, with the claims that were not enough' true says '.event == "login" and .result == "failed" and .failure == 332 and .http == 403 and (.request_id | length) > 8 and .attempts == 1 and .step == "release" and (.keys[0].name == "elsewhere") and (.told_by_agent["x-ms-sevsnpvm-hostdata"] | length) == 64'
 curl -sSf -o /dev/null -d 'akv.release mutate(jws.raw.signature,flip)' "$SKR_EMULATOR_CONTROL/faults"

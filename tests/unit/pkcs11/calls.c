@@ -640,6 +640,46 @@ static void the_audit_trail_tells_of_logins_failures_and_logouts(void **state)
 	assert_string_equal(rest, "");
 }
 
+static void assert_last_record(const char *trail, const char *event, const char *reason)
+{
+	auto_buf text = BUF(64 * 1024);
+	auto_json *record = NULL;
+
+	assert_int_equal(file_read(trail, &text).failure, 0);
+	unlink(trail);
+	const char *last = (const char *)memrchr(text.data, '\n', text.len - 1) + 1;
+	assert_int_equal(json_parse(last, strlen(last) - 1, &record).failure, 0);
+	assert_string_equal(json_string_or_null(record, "event"), event);
+	assert_string_equal(json_string_or_null(record, "reason"), reason);
+}
+
+static void erasures_are_on_record_with_their_reason(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *setting, *event, *reason;
+	} cases[] = {{"", "logout", "C_Logout"},
+	             {"key_max_age = 1", "erased", "key_max_age"},
+	             {"relogin_grace = 0", "erased", "relogin_grace"}};
+	char trail[300];
+
+	snprintf(trail, sizeof(trail), "%s/audit", folder);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		configure_audit(trail, "best-effort", cases[i].setting);
+		initialize();
+		CK_SESSION_HANDLE session = open_session(0);
+		assert_ok(login(session));
+		if (i == 1)
+			usleep(1100 * 1000);
+		if (i == 2)
+			assert_ok(p11->C_CloseAllSessions(0));
+		else
+			assert_rv(p11->C_Logout(session), i ? CKR_USER_NOT_LOGGED_IN : CKR_OK);
+		assert_last_record(trail, cases[i].event, cases[i].reason);
+		assert_ok(p11->C_Finalize(NULL));
+	}
+}
+
 /* A wrong PIN is a failed login; who goes on guessing is a security event. */
 static void guessing_at_the_pin_is_a_security_event(void **state)
 {
@@ -1427,6 +1467,7 @@ int main(void)
 	    TEST(what_is_not_on_record_is_not_released),
 	    TEST(the_audit_trail_tells_of_logins_failures_and_logouts),
 	    TEST(guessing_at_the_pin_is_a_security_event),
+	    TEST(erasures_are_on_record_with_their_reason),
 	    TEST(suppression_outlives_finalize),
 	    TEST(a_pin_is_asked_for_where_one_is_configured),
 	    TEST(many_threads_share_one_login),
