@@ -734,7 +734,9 @@ static int open_attribute(const char *path, int flags, mode_t mode)
 	int fd = open_really(path, flags & ~O_CREAT, mode);
 	if (strcmp(name, "inblob") == 0)
 		return remember(fd, INBLOB, entry);
-	return strcmp(name, "outblob") == 0 || strcmp(name, "auxblob") == 0 ? remember(fd, OUTBLOB, entry) : fd;
+	/* Also what is none: its number, and even its inode, may be those of a blob that is gone. */
+	bool blob = strcmp(name, "outblob") == 0 || strcmp(name, "auxblob") == 0;
+	return remember(fd, blob ? OUTBLOB : NOT_OURS, entry);
 }
 
 EXPORT int mkdir(const char *path, mode_t mode)
