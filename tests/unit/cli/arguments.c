@@ -24,7 +24,7 @@ static enum exit_code read_line(const char *line, struct given *g)
 	size_t len;
 	const struct argument known[] = {{"", .value = &g->first},        {"", .value = &g->second},
 	                                 {"--file", .value = &g->file},   {"--loud", .flag = &g->loud},
-	                                 {"--name", .values = &g->names}, {NULL}};
+	                                 {"--name", .values = &g->names}, {.name = NULL}};
 
 	*g = (struct given){.first = NULL};
 	free(err);
@@ -100,7 +100,7 @@ static void an_option_is_repeated_only_so_often(void **state)
 {
 	char word[] = "--name=x", *argv[ARGUMENT_VALUES_MAX + 1];
 	struct argument_values names = {.count = 0};
-	const struct argument known[] = {{"--name", .values = &names}, {NULL}};
+	const struct argument known[] = {{"--name", .values = &names}, {.name = NULL}};
 	struct terminal t = {.out = stderr, .err = fopen("/dev/null", "w")};
 
 	(void)state;
