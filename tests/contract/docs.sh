@@ -67,7 +67,7 @@ for mechanism in $(grep -rhoE '\{\s*CKM_[A-Z0-9_]+' "$root/src/crypto/mechanism.
 done
 
 # Commands, and the numbers of invariants and residual risks.
-for words in 'config check' 'config settings' tokens attest doctor; do
+for words in 'config check' 'config settings' tokens attest doctor print-config csr cert; do
 	has docs/man/skr-pkcs11.1 ".It Cm $words" "command $words"
 done
 for id in 1 2 3 4 5 6 7; do
