@@ -118,7 +118,7 @@ enum failure_family { FAMILY_NONE, FAMILY_TRANSIENT, FAMILY_REFUSED, FAMILY_UNTR
 	X(324, TRANSIENT, "attestation token expired on the way", "try again") \
 	X(330, REFUSED,   "vault does not accept the access token", "is the identity in the vault's tenant?") \
 	X(331, REFUSED,   "no permission to release the key", "give the identity the role Key Vault Crypto Service Release User; a new role needs minutes to spread") \
-	X(332, REFUSED,   "the key's release policy is not satisfied by this machine", "compare the policy with what the attestation service says of this machine: skr-pkcs11 doctor") \
+	X(332, REFUSED,   "the key's release policy is not satisfied by this machine", "see which condition is not met: skr-pkcs11 policy explain --key URL; the policy must name what this machine is") \
 	X(333, REFUSED,   "key disabled, expired or not yet valid", "enable the key, or release another version") \
 	X(334, REFUSED,   "key not found in the vault", "check the key's address, and whether it was deleted") \
 	X(335, TRANSIENT, "key is being changed", "try again later") \

@@ -179,8 +179,8 @@ static void a_document_has_the_same_and_nothing_is_printed_before_it(void **stat
 	    buf_text(&out),
 	    "[{\"token\":\"web\",\"name\":\"release\",\"verdict\":\"failed\",\"ms\":7,\"failure\":{"
 	    "\"number\":\"SKR-332\",\"sentence\":\"the key's release policy is not satisfied by this "
-	    "machine\",\"seen\":\"needs x\",\"what_to_do\":\"compare the policy with what the attestation "
-	    "service says of this machine: skr-pkcs11 doctor\",\"http\":403},\"fix\":\"do that\"},"
+	    "machine\",\"seen\":\"needs x\",\"what_to_do\":\"see which condition is not met: skr-pkcs11 "
+	    "policy explain --key URL; the policy must name what this machine is\",\"http\":403},\"fix\":\"do that\"},"
 	    "{\"token\":\"web\",\"name\":\"key\",\"verdict\":\"ok\",\"found\":\"k\","
 	    "\"public_key_sha256\":\"00\"}]");
 	free(text);
