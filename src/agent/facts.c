@@ -56,7 +56,9 @@ json *facts_of_attestation(const struct buf *token)
 	                                    "x-ms-sevsnpvm-launchmeasurement",
 	                                    "x-ms-sevsnpvm-is-debuggable",
 	                                    "tdx_mrtd",
-	                                    "attester_tcb_status"};
+	                                    "attester_tcb_status",
+	                                    "x-ms-azurevm-vmid",
+	                                    "secureboot"};
 	json *facts = json_object();
 	auto_json *claims = NULL;
 
