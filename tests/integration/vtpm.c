@@ -434,7 +434,7 @@ static void whatever_the_quote_service_says_has_its_number(void **state)
 /* ---- the commands of a login that nothing disturbs ---- */
 
 /* Of one key; the report is read in pieces of 1024 bytes. FlushContext is behind each connection's last. */
-static const char *const of_report[] = {"NV_ReadPublic", "NV_ReadPublic", "NV_Write", "NV_Read", "NV_Read", "NV_Read"};
+static const char *const of_report[] = {"NV_ReadPublic", "NV_Write", "NV_Read", "NV_Read", "NV_Read"};
 static const char *const of_evidence[] = {"ReadPublic",    "NV_ReadPublic", "NV_Read", "PCR_Read",    "Quote",
                                           "CreatePrimary", "ContextSave",   "Certify", "FlushContext"};
 static const char *const of_opening[] = {"ContextLoad", "StartAuthSession", "PolicyPCR", "RSA_Decrypt", "FlushContext"};
