@@ -179,6 +179,50 @@ static void a_check_is_one_line_without_colour_and_steers_no_terminal(void **sta
 	free(text);
 }
 
+/* Half a second is the limit; what is faster leaves no trace. */
+static void what_takes_long_is_said_to_be_under_way_on_a_terminal_only(void **state)
+{
+	static const struct {
+		bool live;
+		int ms;
+		bool said;
+	} rows[] = {{true, 900, true}, {true, 50, false}, {false, 900, false}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		size_t len;
+		char *text = NULL;
+		struct terminal t = {.out = open_memstream(&text, &len), .err = stderr, .live = rows[i].live};
+		terminal_waiting(&t, "attestation");
+		usleep((useconds_t)rows[i].ms * 1000);
+		terminal_check(&t, VERDICT_GOOD, "attestation", 1, "%s", "done");
+		fclose(t.out);
+		assert_int_equal(strstr(text, "       attestation  0 s") != NULL, rows[i].said);
+		assert_non_null(strstr(text, "  ok      attestation           1 ms  done\n"));
+		free(text);
+	}
+}
+
+static void a_command_to_copy_stays_on_one_line(void **state)
+{
+	size_t len;
+	char *text = NULL, command[400];
+
+	(void)state;
+	memset(command, 'x', sizeof(command));
+	for (size_t i = 10; i < sizeof(command); i += 10)
+		command[i] = ' ';
+	command[sizeof(command) - 1] = '\0';
+	struct terminal t = {.out = open_memstream(&text, &len), .err = stderr, .live = true};
+	terminal_command(&t, command);
+	terminal_below(&t, "%s", command);
+	fclose(t.out);
+	assert_memory_equal(text, "          try: xxxxxxxxxx xx", 28);
+	assert_int_equal(strcspn(text, "\n"), 15 + strlen(command));
+	assert_int_not_equal(strcspn(strchr(text, '\n') + 1, "\n"), 10 + strlen(command));
+	free(text);
+}
+
 static void a_failure_is_told_with_number_sentence_and_advice(void **state)
 {
 	size_t len;
@@ -212,6 +256,8 @@ int main(void)
 	    cmocka_unit_test(a_module_that_cannot_be_loaded_is_a_failure),
 	    cmocka_unit_test(a_good_file_is_shown_and_a_bad_one_is_refused_with_its_line),
 	    cmocka_unit_test(a_check_is_one_line_without_colour_and_steers_no_terminal),
+	    cmocka_unit_test(what_takes_long_is_said_to_be_under_way_on_a_terminal_only),
+	    cmocka_unit_test(a_command_to_copy_stays_on_one_line),
 	    cmocka_unit_test(a_failure_is_told_with_number_sentence_and_advice),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
