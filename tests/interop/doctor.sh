@@ -208,6 +208,11 @@ warned "a client secret that others can read" secret 'mode 0644' "chmod go= $SKR
 azure_refuses
 broken "the role is missing" 331 good 'p256' 'az role assignment create --role "Key Vault Crypto Service Release User" --assignee-object-id [0-9a-f-]{36}'
 says "the object id that was refused" "assignee-object-id $(grep -oE 'oid=[0-9a-f-]{36}' said.out | cut -d= -f2) "
+inside doctor --config "$SKR_RUN/good.conf" --json >refused.json || true
+check "the same for machines" python3 -c 'import json
+d=json.load(open("refused.json")); f=[c for c in d["checks"] if c["verdict"]=="failed"]
+assert d["exit"]==1 and d["failed"]==1 and len(f)==1, d
+assert f[0]["token"]=="one" and f[0]["failure"]["number"]=="SKR-331" and f[0]["failure"]["http"]==403 and f[0]["fix"].startswith("az role assignment"), f'
 azure_allows
 fault 'akv.release status(403,code=Forbidden,inner=ForbiddenByFirewall,message=Client address is not authorized by its firewall)'
 broken "the vault's firewall" 331 good 'irewall' 'az keyvault network-rule add --vault-name contoso'
