@@ -240,18 +240,19 @@ static void show_bare_keys(const struct view *v)
 	}
 }
 
-static enum exit_code show_token(const struct options *r, const struct module *m, const struct token_config *settings)
+static enum exit_code show_token(const struct options *given, const struct module *m,
+                                 const struct token_config *settings)
 {
 	auto_module_token token = {0};
 	auto_store *authorities = X509_STORE_new();
-	struct view v = {.t = r->t, .settings = settings, .token = &token, .authorities = authorities};
+	struct view v = {.t = given->t, .settings = settings, .token = &token, .authorities = authorities};
 
 	if (module_token_find(m, settings->label, &token) != EXIT_GOOD)
 		return EXIT_BAD;
-	terminal_heading(r->t, "token %s", settings->label);
+	terminal_heading(given->t, "token %s", settings->label);
 	if (authorities)
 		X509_STORE_set_default_paths_ex(authorities, ossl, NULL);
-	if (r->login && !(v.logged_in = module_token_login(&token)))
+	if (given->login && !(v.logged_in = module_token_login(&token)))
 		v.bad++;
 	v.count = module_objects(&token, v.objects);
 	for (size_t i = 0; i < settings->certificate_count; i++)
@@ -260,18 +261,18 @@ static enum exit_code show_token(const struct options *r, const struct module *m
 	return v.bad ? EXIT_BAD : EXIT_GOOD;
 }
 
-static enum exit_code show(const struct options *r, const struct module *m, const struct config *config)
+static enum exit_code show(const struct options *given, const struct module *m, const struct config *config)
 {
 	enum exit_code code = EXIT_GOOD;
 
-	if (config->token_count == 0 || (r->token && !config_token(config, r->token))) {
-		fprintf(r->t->err, "there is no token%s%s in %s\n", r->token ? " " : "", r->token ? r->token : "",
-		        config->path);
+	if (config->token_count == 0 || (given->token && !config_token(config, given->token))) {
+		fprintf(given->t->err, "there is no token%s%s in %s\n", given->token ? " " : "",
+		        given->token ? given->token : "", config->path);
 		return EXIT_BAD;
 	}
 	for (size_t i = 0; i < config->token_count; i++)
-		if ((!r->token || strcmp(r->token, config->tokens[i].label) == 0) &&
-		    show_token(r, m, &config->tokens[i]) != EXIT_GOOD)
+		if ((!given->token || strcmp(given->token, config->tokens[i].label) == 0) &&
+		    show_token(given, m, &config->tokens[i]) != EXIT_GOOD)
 			code = EXIT_BAD;
 	return code;
 }
@@ -294,18 +295,18 @@ static skr_status pool_of(const struct module_token *token, STACK_OF(X509) **ret
 	return OK;
 }
 
-static skr_status write_out(const struct options *r, const STACK_OF(X509) *certificates)
+static skr_status write_out(const struct options *given, const STACK_OF(X509) *certificates)
 {
 	auto_buf pem = BUF(1024 * 1024);
 
 	TRY(certificates_to_pem(certificates, &pem));
-	if (r->output)
-		return output_write(r->output, &pem);
-	fputs(buf_text(&pem), r->t->out);
+	if (given->output)
+		return output_write(given->output, &pem);
+	fputs(buf_text(&pem), given->t->out);
 	return OK;
 }
 
-static skr_status export_chain(const struct options *r, const struct module_token *token, X509 *certificate)
+static skr_status export_chain(const struct options *given, const struct module_token *token, X509 *certificate)
 {
 	auto_x509s *pool = NULL, *chain = NULL;
 	auto_store *authorities = X509_STORE_new();
@@ -313,57 +314,57 @@ static skr_status export_chain(const struct options *r, const struct module_toke
 	if (authorities)
 		X509_STORE_set_default_paths_ex(authorities, ossl, NULL);
 	TRY(pool_of(token, &pool));
-	TRY(chain_build(certificate, r->chain ? pool : NULL, &chain));
-	if (r->chain && !chain_look(chain, authorities).anchored)
+	TRY(chain_build(certificate, given->chain ? pool : NULL, &chain));
+	if (given->chain && !chain_look(chain, authorities).anchored)
 		fprintf(
-		    r->t->err,
+		    given->t->err,
 		    "the chain ends early: the issuer of its last certificate is in no certificate = of the token\n");
-	return write_out(r, chain);
+	return write_out(given, chain);
 }
 
-static enum exit_code export_certificate(const struct options *r, const struct module *m)
+static enum exit_code export_certificate(const struct options *given, const struct module *m)
 {
 	auto_module_token token = {0};
-	enum exit_code code = module_token_find(m, r->token, &token);
+	enum exit_code code = module_token_find(m, given->token, &token);
 
 	if (code != EXIT_GOOD)
 		return code;
-	auto_x509 *certificate = certificate_of_key(&token, r->export);
+	auto_x509 *certificate = certificate_of_key(&token, given->export);
 	if (!certificate) {
-		fprintf(r->t->err, "token %s shows no certificate %s: skr-pkcs11 cert %s lists them\n", token.label,
-		        r->export, token.label);
+		fprintf(given->t->err, "token %s shows no certificate %s: skr-pkcs11 cert %s lists them\n", token.label,
+		        given->export, token.label);
 		return EXIT_BAD;
 	}
-	if (!export_chain(r, &token, certificate).failure)
+	if (!export_chain(given, &token, certificate).failure)
 		return EXIT_GOOD;
-	terminal_error(r->t, status_last());
+	terminal_error(given->t, status_last());
 	return EXIT_BAD;
 }
 
 enum exit_code cert(struct terminal *t, int argc, char **argv)
 {
-	struct options r = {.t = t};
-	const struct argument known[] = {{"", .value = &r.token},
-	                                 {"--login", .flag = &r.login},
-	                                 {"--export", .value = &r.export},
-	                                 {"--chain", .flag = &r.chain},
-	                                 {"--output", .value = &r.output},
-	                                 {"--module", .value = &r.module},
+	struct options given = {.t = t};
+	const struct argument known[] = {{"", .value = &given.token},
+	                                 {"--login", .flag = &given.login},
+	                                 {"--export", .value = &given.export},
+	                                 {"--chain", .flag = &given.chain},
+	                                 {"--output", .value = &given.output},
+	                                 {"--module", .value = &given.module},
 	                                 {.name = NULL}};
 	auto_module m = {.t = t};
 	auto_config *config = NULL;
 
 	if (arguments_read(t, COMMAND, argc, argv, known) != EXIT_GOOD)
 		return EXIT_USAGE;
-	if (!r.export && (r.chain || r.output))
+	if (!given.export && (given.chain || given.output))
 		return command_misused(t, command_find(COMMAND), "--chain and --output go with --export");
-	if (r.export && r.login)
+	if (given.export && given.login)
 		return command_misused(t, command_find(COMMAND), "--export needs no --login");
 	if (ossl_open().failure || command_config(NULL, &config).failure) {
 		terminal_error(t, status_last());
 		return EXIT_BAD;
 	}
-	if (!module_open(t, r.module, &m))
+	if (!module_open(t, given.module, &m))
 		return EXIT_BAD;
-	return r.export ? export_certificate(&r, &m) : show(&r, &m, config);
+	return given.export ? export_certificate(&given, &m) : show(&given, &m, config);
 }

@@ -54,7 +54,7 @@ while read -r command; do
 	# Each option has its line in the help, and there is an example.
 	for option in $options; do
 		checks=$((checks + 1))
-		sed 1d "$work/help" | grep -q -- "$option" || { echo "$command --help says nothing of $option" >&2; wrong=1; }
+		grep -qE -- "^  (--[a-z-]+, )*$option( |,|$)" "$work/help" || { echo "$command --help says nothing of $option" >&2; wrong=1; }
 	done
 	checks=$((checks + 1))
 	grep -q "^Example" "$work/help" || { echo "$command --help has no example" >&2; wrong=1; }

@@ -92,6 +92,8 @@ check_status "nor this one" 2 "ssh does not use OpenSSL's provider" cli ssh --pr
 check_status "a file that is not needed" 2 'leave --key-file out' cli nginx --engine --key-file /etc/x
 check_status "a relative name" 2 'absolute names' cli ssh --module skr-pkcs11.so
 check_status "a name that would need quotes" 2 'absolute names' cli nginx --engine --key rsa2048 --certificate '/etc/my certs/x.pem' --module "$module"
+check_status "nor one of OpenSSL's folder" 2 'libengine-pkcs11-openssl /a b/pkcs11.so: .*absolute names' \
+	env OPENSSL_ENGINES='/a b' "$build/src/skr-pkcs11" print-config openssl --engine --module "$module"
 check_status "a key must be named" 2 "several keys: name one by --key" cli nginx --module "$module"
 check_status "three words" 2 'one word too many' cli nginx a b
 check_status "a token that is not there" 1 'no token nobody in' cli nginx nobody --module "$module"
