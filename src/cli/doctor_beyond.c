@@ -127,6 +127,36 @@ static void check_debugging(struct inquiry *q)
 		            "the host may not look into this guest's memory");
 }
 
+static void show_endorsements(struct inquiry *q)
+{
+	auto_json *document = json_object();
+
+	if (facts_of_evidence(&q->look.evidence, document).failure)
+		return;
+	const json *root = json_get(json_get(document, "verification"), "root");
+	const char *tcb = json_string_or_null(json_get(json_get(document, "report"), "reported_tcb"), "value");
+	const char *whose = json_string_or_null(root, "value");
+	if (whose)
+		visit_found(q->visit, json_bool(root, "genuine", false) ? VERDICT_GOOD : VERDICT_NOTE, "endorsements",
+		            NULL, "from %s%s%s, and they verify it; their root is %s",
+		            q->look.evidence.endorsement_source, tcb ? ", for the report's TCB " : "", tcb ? tcb : "",
+		            whose);
+}
+
+static void check_attestation_key(struct inquiry *q)
+{
+	const struct vtpm_machine *vtpm = &q->look.evidence.vtpm;
+	const struct ailment ailment = {.config = q->visit->config, .token = q->visit->token};
+	char fix[256];
+
+	if (q->look.evidence.form != EVIDENCE_GUEST || vtpm->ak_certificate_state == AK_CERTIFICATE_GOOD)
+		return;
+	(void)FAIL(148, "%d days are left of the one by %s", vtpm->ak_certificate_days, vtpm->ak_certificate_issuer);
+	const struct status_record record = *status_last();
+	fix_for(&record, &ailment, fix, sizeof(fix));
+	visit_failed(q->visit, VERDICT_WARNING, "vTPM", -1, &record, fix);
+}
+
 /* Which steps the login did not come to, so that a look is all there is to say of them. */
 static bool came_to(const struct outcome *outcome, const char *step)
 {
@@ -185,6 +215,8 @@ static void check_machine(struct inquiry *q)
 
 	if (failed_of_it || !has_evidence(q))
 		return;
+	show_endorsements(q);
+	check_attestation_key(q);
 	check_debugging(q);
 	if (!came_to(q->outcome, "attestation"))
 		look_at_token(q);

@@ -44,6 +44,7 @@ static const struct remedy {
     {145, NULL, "sudoedit {config}    # evidence = azure-cvm"},
     {146, NULL, "sleep 600; skr-pkcs11 doctor {token}    # a new machine gets its certificate by then"},
     {147, NULL, "sudo reboot"},
+    {148, NULL, "sudo reboot    # if it is not renewed within a day"},
     {160, NULL, "curl -i {sidecar}/status    # must say that it is up"},
     {161, NULL, "skr-pkcs11 policy explain --key {url} {token}"},
     {200, NULL, "getent hosts {name}"},

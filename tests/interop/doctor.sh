@@ -308,6 +308,13 @@ if command -v swtpm >/dev/null; then
 	situation="a confidential VM" run_doctor 0 vm
 	situation="a confidential VM" says device '^  ok +device +/dev/tpmrm0: vTPM'
 	tpm() { curl -sSf -o /dev/null --data-binary "$1" "$SKR_EMULATOR_CONTROL/tpm"; }
+	situation="a confidential VM" says endorsements "^  note +endorsements +from thim, for the report's TCB 7308000000000003, .* not a vendor's"
+	tpm '{"ak_certificate":"expiring"}'
+	situation="a vTPM's certificate that expires" run_doctor 0 vm
+	situation="a vTPM's certificate that expires" says warning '^  WARN +vTPM'
+	situation="a vTPM's certificate that expires" says cause '(19|20) days are left of the one by CN='
+	situation="a vTPM's certificate that expires" says fix 'try: sudo reboot'
+	situations=$((situations + 1))
 	tpm '{"ak_certificate":"placeholder"}'
 	broken "a machine that is not certified yet" 146 vm 'certif' 'sleep 600; skr-pkcs11 doctor one'
 	tpm '{"ak_certificate":"good"}'
