@@ -77,8 +77,6 @@ foreach(page ${skr_pages})
   endif()
   install(FILES ${made} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section} ${component})
 endforeach()
-install(FILES docs/man/skr-pkcs11.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
-install(FILES docs/man/skr-pkcs11.conf.5 DESTINATION ${CMAKE_INSTALL_MANDIR}/man5)
 
 # The emulator is a tool for development, and no part of a production machine: cmake --install BUILD --component emulator
 install(TARGETS skr-emulator RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT emulator EXCLUDE_FROM_ALL)

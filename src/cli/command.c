@@ -52,7 +52,7 @@ static enum exit_code print_help(FILE *out)
 	      "  --help             this text\n"
 	      "  --version          the version of this program\n\n"
 	      "Exit status: 0 all is well, 1 something is wrong, 2 the command was not understood.\n"
-	      "Manual: skr-pkcs11(1), skr-pkcs11.conf(5), skr-agent(8).\n",
+	      "Manual: skr-pkcs11(1), skr-pkcs11.conf(5), skr-pkcs11(7), skr-agent(8).\n",
 	      out);
 	return EXIT_GOOD;
 }

@@ -23,11 +23,12 @@ for name in $settings; do
 	fallback=$(sed -n "s/^$name = \(.*\)/\1/p" "$work/settings")
 	meaning=$(sed -n "/^$name =/{n;s/^ *//;p;}" "$work/settings")
 	has docs/configuration.md "| \`$name\` | ${fallback:+\`$fallback\`} | $meaning" "setting $name with default \"$fallback\" and its meaning"
-	has docs/man/skr-pkcs11.conf.5 ".It Ic $name" "setting $name"
+	has docs/man/skr-pkcs11.conf.5.scd "*$name*" "setting $name"
+	has docs/man/skr-pkcs11.conf.5.scd "	$meaning" "meaning of $name"
 	sample=$(printf '%s' "$fallback" | sed 's,exec:PREFIX.*,exec:@SKR_AGENT_PATH@,')
 	if [ -n "$fallback" ]; then
 		has conf/skr-pkcs11.conf.in "#$name = $sample" "setting $name with its default"
-		has docs/man/skr-pkcs11.conf.5 ".Ql $(printf '%s' "$fallback" | sed 's,PREFIX,/usr,') ." "default of $name"
+		has docs/man/skr-pkcs11.conf.5.scd "	Default: _$(printf '%s' "$fallback" | sed 's,PREFIX,/usr,')_" "default of $name"
 	else
 		has conf/skr-pkcs11.conf.in "#$name = " "setting $name"
 	fi
@@ -35,7 +36,7 @@ done
 # And nothing that the code does not have.
 for name in $(sed -n 's/^#\([a-z0-9_]*\) = .*/\1/p' "$root/conf/skr-pkcs11.conf.in" | sort -u) \
 	$(sed -n 's/^| `\([a-z0-9_]*\)` | .*/\1/p' "$root/docs/configuration.md") \
-	$(sed -n 's/^\.It Ic //p' "$root/docs/man/skr-pkcs11.conf.5"); do
+	$(sed -n 's/^\*\([a-z0-9_]*\)\*$/\1/p' "$root/docs/man/skr-pkcs11.conf.5.scd"); do
 	checks=$((checks + 1))
 	case " $(echo $settings) attestation authority imds auto workload managed " in
 	*" $name "*) ;;
@@ -67,9 +68,13 @@ for mechanism in $(grep -rhoE '\{\s*CKM_[A-Z0-9_]+' "$root/src/crypto/mechanism.
 done
 
 # Commands, and the numbers of invariants and residual risks.
-for words in 'config check' 'config settings' tokens attest doctor print-config csr cert; do
-	has docs/man/skr-pkcs11.1 ".It Cm $words" "command $words"
-done
+"$command" --help | sed -n 's/^  \([a-z]\+\(-[a-z]\+\)\?\( [a-z]\+\)\?\)  .*/\1/p' >"$work/commands"
+[ -s "$work/commands" ] || { echo "no commands in what --help prints" >&2; exit 1; }
+while read -r words; do
+	usage=$("$command" $words --help | sed -n '1s/^usage: skr-pkcs11 //p')
+	checks=$((checks + 1))
+	grep -qxF "## ${usage% }" "$root/docs/man/skr-pkcs11.1.scd" || echo "docs/man/skr-pkcs11.1.scd: \"## $usage\"" >>"$work/wrong"
+done <"$work/commands"
 for id in 1 2 3 4 5 6 7; do
 	has docs/security.md "R-$id" "residual risk R-$id"
 done
@@ -95,7 +100,6 @@ for page in "$root"/docs/man/*.scd; do
 	groff -man -Tutf8 -ww -z "$work/$name" 2>>"$work/wrong" || true
 	grep -qx '# EXAMPLES' "$page" || echo "docs/man/$name.scd has no examples" >>"$work/wrong"
 done
-mandoc -T lint -W warning "$root/docs/man/skr-pkcs11.1" "$root/docs/man/skr-pkcs11.conf.5" >>"$work/wrong" || true
 
 # What the guide says to install is what scripts/packages.sh has, and the container's image installs it too.
 for package in $(bash -c ". \"$root/scripts/packages.sh\"; echo \$packages_to_build"); do
