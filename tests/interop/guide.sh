@@ -5,7 +5,10 @@
 . "$(dirname "$0")/../support/interop.sh"
 need nginx curl openssl unshare ip python3
 [ "$(id -u)" = 0 ] || { echo "only root can play a machine of its own: run this as root"; exit 77; }
-unshare --mount --net true 2>/dev/null || { echo "namespaces are forbidden here"; exit 77; }
+mkdir probe
+unshare --mount --net sh -c 'mount -t tmpfs probe probe && mkdir probe/upper probe/work &&
+	mount -t overlay probe -o lowerdir=/etc,upperdir=probe/upper,workdir=probe/work /etc' 2>/dev/null ||
+	{ echo "namespaces or layers over folders are forbidden here"; exit 77; }
 [ -n "$(find /usr/lib -path '*/engines-3/pkcs11.so')" ] || { echo "libengine-pkcs11-openssl is not installed"; exit 77; }
 
 # Every az command of the page, one a line: continued lines are joined, what stands in $(…) gets a line of its own.
