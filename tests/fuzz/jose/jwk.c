@@ -21,9 +21,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			__builtin_trap();
 		return 0;
 	}
-	/* What was taken can be said again, and is the same key. */
-	if (jwk_from_key(key, &again).failure || jwk_public_key(again, &second).failure ||
-	    EVP_PKEY_eq(key, second) != 1)
+	/* What was taken can be said again, and is the same key. The check of an RSA modulus throws dice (libcrypto's
+	 * Miller-Rabin): one that is no product of two primes passes at times, and not at others. */
+	if (jwk_from_key(key, &again).failure)
+		__builtin_trap();
+	if (!jwk_public_key(again, &second).failure && EVP_PKEY_eq(key, second) != 1)
 		__builtin_trap();
 	return 0;
 }
