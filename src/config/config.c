@@ -211,7 +211,7 @@ struct config *config_default(void)
 static skr_status check_tpm(const struct config *config)
 {
 	if (strncmp(config->tpm, "swtpm:", 6) == 0 && !config->allow_custom_endpoint)
-		return FAIL(5, "%s: tpm = swtpm:… is an emulated TPM, which needs allow_custom_endpoint = yes",
+		return FAIL(5, "%s: tpm = swtpm:... is an emulated TPM, which needs allow_custom_endpoint = yes",
 		            config->path ? config->path : "the configuration");
 	return OK;
 }

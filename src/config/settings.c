@@ -254,7 +254,7 @@ static skr_status check_managed(const struct ini_line *line, const char *argumen
 		return OK;
 	if (resource && strncasecmp(argument + 9, "/subscriptions/", 15) == 0 && !strpbrk(argument, " \t?#&"))
 		return OK;
-	return ini_fail(line, "behind managed: stands a client id, object:ID, or resource:/subscriptions/…");
+	return ini_fail(line, "behind managed: stands a client id, object:ID, or resource:/subscriptions/...");
 }
 
 static skr_status read_identity(struct config_reader *reader, const struct setting *setting, const char *value)
@@ -321,7 +321,7 @@ static skr_status read_tpm(struct config_reader *reader, const struct setting *s
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
 		if (strncmp(value, kinds[i], strlen(kinds[i])) == 0)
 			return read_text(reader, setting, value);
-	return ini_fail(reader->line, "must be device:/dev/NAME, tabrmd: or swtpm:…");
+	return ini_fail(reader->line, "must be device:/dev/NAME, tabrmd: or swtpm:...");
 }
 
 static skr_status read_group(struct config_reader *reader, const struct setting *setting, const char *value)
