@@ -10,8 +10,9 @@
 
 # What every script that runs in the suite needs; a list that grew is installed into a chroot that is there already.
 chroot_packages_common="ca-certificates libcjson1 openssl opensc gnutls-bin pkcs11-provider curl nginx procps python3-minimal"
-chroot_packages_trixie="libcurl4t64 bind9-dnsutils bind9-utils"
-chroot_packages_forky="libcurl4t64"
+chroot_packages_of_agent="libcurl4t64 libtss2-sys1t64 libtss2-mu-4.0.1-0t64 libtss2-tctildr0t64 libtss2-rc0t64"
+chroot_packages_trixie="$chroot_packages_of_agent bind9-dnsutils bind9-utils"
+chroot_packages_forky="$chroot_packages_of_agent"
 
 chroot_folder() {
 	if [ -n "${SKR_CHROOTS:-}" ]; then

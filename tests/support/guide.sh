@@ -32,7 +32,7 @@ rm -f /etc/skr-pkcs11.conf
 cmake --install "$build" >install.log || { cat install.log; exit 1; }
 agent=$(skr-pkcs11 config settings | sed -n 's/^agent = exec://p')
 cp "$SKR_EMULATOR_DIR/skr-agent" "$agent"
-sed "s|exec \"\$agent\"\$|exec $(command -v skr-pkcs11) \"\$@\"|" "$SKR_EMULATOR_DIR/skr-agent" >"$SKR_RUN/bin/skr-pkcs11"
+printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$SKR_EMULATOR_DIR/inside" "$(command -v skr-pkcs11)" >"$SKR_RUN/bin/skr-pkcs11"
 cp "$SKR_TOP/tests/support/guide-az" "$SKR_RUN/bin/az"
 cp "$SKR_TOP/tests/support/guide-kubectl" "$SKR_RUN/bin/kubectl"
 cat >"$SKR_RUN/bin/systemctl" <<'END'
