@@ -65,9 +65,9 @@ static const struct service thim = {
 static const struct service quotes = {
     .name = "the host's quote service",
     .step = "evidence",
-    .throttled = 140,
-    .down = 140,
-    .unreachable = 140,
+    .throttled = 241,
+    .down = 240,
+    .unreachable = 240,
     .refused = 140,
     .steady = 5,
 };

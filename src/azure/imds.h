@@ -13,7 +13,8 @@ skr_status imds_amd_certification(struct azure *azure, json **ret) MUST_CHECK;
 
 /*
  * A quote for a TDREPORT of this machine (1024 bytes), from the host's quoting service at the metadata address: POST
- * /acc/tdquote, up to five times a second apart (failure matrix V-20). Appends the quote, at most 16 KiB. SKR-140.
+ * /acc/tdquote, up to five times a second apart (failure matrix V-20). Appends the quote, at most 16 KiB. SKR-140
+ * if it refuses or answers with something else, SKR-240 or 241 if later may help.
  */
 skr_status imds_td_quote(struct azure *azure, const uint8_t *report, size_t len, struct buf *ret_quote) MUST_CHECK;
 

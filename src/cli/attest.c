@@ -282,7 +282,7 @@ static skr_status ask_service(struct look *look, json *document)
 /* Where it is endorsements or the quote that cannot be had, what the hardware says is worth seeing nevertheless. */
 static skr_status collect(struct look *look, json *document)
 {
-	static const int unendorsed[] = {117, 118, 140, 141, 142, 143};
+	static const int unendorsed[] = {117, 118, 140, 141, 142, 143, 240, 241};
 	skr_status status = look_at_evidence(look);
 
 	for (size_t i = 0; i < sizeof(unendorsed) / sizeof(unendorsed[0]); i++) {

@@ -10,6 +10,7 @@ skr_status tdx_from_tsm(const struct snp_question *question, struct snp_answer *
 	    .name = "tdx_guest",
 	    .report_limit = TD_QUOTE_LIMIT,
 	    .no_report = 140, /* the host's quoting service is at the other side, not the processor */
+	    .no_answer = 240,
 	};
 
 	return tsm_report(&tdx_guest, question, ret);

@@ -155,8 +155,9 @@ static skr_status attribute_failed(const struct entry *entry, const char *verb, 
 	case ENOENT: /* somebody removed our entry */
 		return FAIL(120, "%s %s: %s", verb, attribute, strerror(error));
 	case EIO:
-	case ETIMEDOUT:
 		return FAIL(entry->provider->no_report, "%s %s: %s", verb, attribute, strerror(error));
+	case ETIMEDOUT:
+		return FAIL(entry->provider->no_answer, "%s %s: %s", verb, attribute, strerror(error));
 	case ENOTTY:
 		return FAIL(112, "%s %s: %s", verb, attribute, strerror(error));
 	default:
@@ -323,6 +324,7 @@ skr_status snp_from_tsm(const struct snp_question *question, struct snp_answer *
 	    .report_limit = SNP_REPORT_SIZE,
 	    .has_table = true,
 	    .no_report = 111,
+	    .no_answer = 111,
 	};
 
 	return tsm_report(&sev_guest, question, ret);

@@ -10,7 +10,8 @@ struct tsm_provider {
 	size_t report_size;  /* of every report; 0: any up to the limit, but not empty */
 	size_t report_limit; /* no report is larger */
 	bool has_table;      /* auxblob is a certificate table */
-	int no_report; /* the failure if the driver got none from the other side: EIO, ETIMEDOUT, or an empty one */
+	int no_report;       /* the failure if the driver got none from the other side: EIO, or an empty one */
+	int no_answer;       /* if it got no answer at all: ETIMEDOUT */
 };
 
 /*
@@ -27,7 +28,7 @@ struct tsm_provider {
  * SKR-116  the report has not its size
  * SKR-120  busy or changed under us, three times
  * SKR-122  the kernel has no provider, another one than `provider`, or refuses
- * and provider->no_report.
+ * and provider->no_report, provider->no_answer.
  */
 skr_status tsm_report(const struct tsm_provider *provider, const struct snp_question *question,
                       struct snp_answer *ret) MUST_CHECK;

@@ -376,12 +376,12 @@ static const struct fault_row quote_rows[] = {
     REFUSED("V-20 404", 140, .azure = "imds.tdquote status(404)", .seconds = 8),
     PASSES("V-20 429 once", .azure = "imds.tdquote[1] status(429)"),
     PASSES("V-20 500 once", .azure = "imds.tdquote[1] status(500)"),
-    REFUSED("V-20 500", 140, .azure = "imds.tdquote status(500)", .seconds = 25),
+    LATER("V-20 500", 240, .azure = "imds.tdquote status(500)", .seconds = 25),
     REFUSED("V-20 garbage", 140, .azure = "imds.tdquote body(<html>no</html>)"),
     REFUSED("V-20 no quote", 140, .azure = "imds.tdquote mutate(quote)"),
     REFUSED("V-20 a short quote", 116, .azure = "imds.tdquote mutate(quote,BAAC)"),
     REFUSED("V-20 another quote", 117, .azure = "imds.tdquote mutate(quote,flip)"),
-    REFUSED("V-20 silence", 140, .azure = "imds.tdquote stall", .seconds = 20.5),
+    LATER("V-20 silence", 240, .azure = "imds.tdquote stall", .seconds = 20.5),
 };
 /* clang-format on */
 

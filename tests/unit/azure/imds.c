@@ -381,6 +381,7 @@ static void a_quote_is_asked_for_five_times_a_second_apart(void **state)
 	assert_string_equal(status_last()->step, "evidence");
 	expect_failure(td_quote(never, 6, 1500, &none, &requests), 140, "no time is left");
 	assert_int_equal(requests, 2);
+	expect_failure(td_quote(later, 1, 800, &none, &requests), 240, "the host's quote service answers 503");
 	free(bad);
 	free(busy);
 	free(fine);
@@ -413,7 +414,7 @@ static void an_absent_quote_service_is_told_as_such(void **state)
 	uint8_t report[1024] = {0};
 
 	stage->config.imds = "http://127.0.0.1:1";
-	expect_failure(imds_td_quote(&stage->azure, report, sizeof(report), &quote), 140, "refused");
+	expect_failure(imds_td_quote(&stage->azure, report, sizeof(report), &quote), 240, "refused");
 	stage_close(stage);
 }
 
