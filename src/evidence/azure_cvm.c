@@ -22,6 +22,7 @@
 #define USER_DATA_SIZE     64
 #define USER_DATA_ATTEMPTS 4
 #define REFRESH_MS         10000
+#define REFRESH_LEAST_MS   3000 /* the paravisor makes no report twice within 2 s */
 #define REFRESH_PAUSE_MS   100
 #define REFRESH_PAUSE_MOST 1000
 #define TORN_ATTEMPTS      3
@@ -127,7 +128,7 @@ static skr_status report_size(struct tpm *tpm, size_t *ret)
 	return OK;
 }
 
-enum freshness { FRESH, NOT_YET, OVERWRITTEN };
+enum freshness { FRESH, NOT_YET, TAKES_NONE, OVERWRITTEN };
 
 /* The paravisor makes a new report when the first byte is read and the last one is some seconds old. */
 static skr_status look_at_report(struct tpm *tpm, size_t size, const uint8_t user_data[USER_DATA_SIZE],
@@ -144,11 +145,10 @@ static skr_status look_at_report(struct tpm *tpm, size_t size, const uint8_t use
 		return OK;
 	}
 	TRY(is_still_ours(tpm, user_data, &ours));
-	if (ours && !report.has_user_data)
-		return FAIL(135,
-		            "the paravisor's report has no user-data: the firmware of this machine is too old to take "
-		            "any, and its report proves nothing of this login");
-	*ret_freshness = ours ? NOT_YET : OVERWRITTEN;
+	if (ours) /* without user-data: an old firmware's, or a newer one's from before the first was written */
+		*ret_freshness = report.has_user_data ? NOT_YET : TAKES_NONE;
+	else
+		*ret_freshness = OVERWRITTEN;
 	return OK;
 }
 
@@ -160,8 +160,12 @@ static skr_status wait_for_report(struct tpm *tpm, size_t size, const uint8_t us
 
 	for (;;) {
 		TRY(look_at_report(tpm, size, user_data, ret_freshness, ret));
-		if (*ret_freshness != NOT_YET)
+		if (*ret_freshness == FRESH || *ret_freshness == OVERWRITTEN)
 			return OK;
+		if (*ret_freshness == TAKES_NONE && monotonic_ms() - start >= REFRESH_LEAST_MS)
+			return FAIL(134,
+			            "the paravisor's report has no user-data: the firmware of this machine is too old "
+			            "to take any, and its report proves nothing of this login");
 		if (!deadline_pause(pause, end))
 			return FAIL(135,
 			            "the paravisor's report does not carry what we wrote %" PRId64
