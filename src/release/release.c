@@ -357,10 +357,15 @@ static skr_status change_outer_layer(struct attempt *attempt, int64_t index, str
 	auto_agent_message message = {.type = AGENT_END};
 	auto_buf changed = BUF(ciphertext->limit + PROTOCOL_OPEN_LIMIT);
 
+	int64_t start = monotonic_ms();
+
 	if (ciphertext->len <= attempt->outer_size)
 		return FAIL(341, "the wrapped key cannot be opened");
-	TRY(send_open(attempt, index, ciphertext));
-	TRY(receive_message(attempt, &message));
+	skr_status status = send_open(attempt, index, ciphertext);
+	if (!status.failure)
+		status = receive_message(attempt, &message);
+	if (status.failure)
+		return agent_lost(attempt, status, false, monotonic_ms() - start);
 	if (message.type == AGENT_FAILURE)
 		return status_adopt(&message.failure);
 	if (message.type != AGENT_OPENED || message.index != index)

@@ -181,6 +181,8 @@ static bool open_for_module(int in, int out, const struct agent_request *request
 		answer.type = AGENT_FAILURE;
 		answer.failure = (struct status_record){.failure = 138, .sentence = "PCR 7", .step = "release"};
 	}
+	if (strcmp(part, "tpm-dies") == 0)
+		return false;
 	if (strcmp(part, "tpm-silent") == 0)
 		send_text(out, "{\"type\":\"end\"}");
 	else
@@ -836,6 +838,7 @@ static void a_tpm_that_is_not_as_it_should_be_gives_no_key(void **state)
 	    {"tpm-index", "auto", 504, "not answered"},
 	    {"tpm-silent", "auto", 504, "not answered"},
 	    {"tpm-changed", "auto", 138, "PCR 7"},
+	    {"tpm-dies", "auto", 503, "during release"}, /* G-04 */
 	};
 
 	assert_courses(courses, sizeof(courses) / sizeof(courses[0]));
