@@ -318,6 +318,12 @@ static skr_status read_handed(const json *message, struct agent_message *ret)
 	return ret->bundle ? OK : FAIL(14, "a copy of a key's bundle");
 }
 
+/* Notes are no failures; and what is said of cancelling and of PINs makes a program ask its user, or give up. */
+static bool is_not_an_agents(int failure)
+{
+	return failure_row(failure)->family == FAMILY_NOTE || failure == 403 || failure == 410 || failure == 412;
+}
+
 static skr_status read_failure(const json *message, struct agent_message *ret)
 {
 	struct status_record *failure = &ret->failure;
@@ -325,6 +331,8 @@ static skr_status read_failure(const json *message, struct agent_message *ret)
 	TRY(read_int(message, "failure", 599, &failure->failure));
 	if (failure->failure == 0 || failure_row(failure->failure)->number != failure->failure)
 		return FAIL(504, "there is no failure SKR-%03d", failure->failure);
+	if (is_not_an_agents(failure->failure))
+		return FAIL(504, "SKR-%03d is not for an agent to say", failure->failure);
 	TRY(read_text(message, "sentence", failure->sentence, sizeof(failure->sentence)));
 	TRY(read_text(message, "step", failure->step, sizeof(failure->step)));
 	TRY(read_text(message, "host", failure->host, sizeof(failure->host)));

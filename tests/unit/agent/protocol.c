@@ -174,6 +174,10 @@ static void a_failure_must_be_a_known_one_in_known_bounds(void **state)
 	    {"331", "330.5"},
 	    {"331", "199"},
 	    {"331", "null"},
+	    {"331", "351"}, /* a note */
+	    {"331", "403"}, /* CKR_FUNCTION_CANCELED */
+	    {"331", "410"}, /* CKR_PIN_INCORRECT */
+	    {"331", "412"}, /* CKR_PIN_LOCKED */
 	    {"403", "1000"},
 	    {"\"attempt\":1", "\"attempt\":-1"},
 	    {"\"reqid\":\"7f\"", "\"reqid\":null"},
