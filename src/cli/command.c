@@ -59,8 +59,30 @@ static enum exit_code print_help(FILE *out)
 
 static enum exit_code print_command_help(FILE *out, const struct command *command)
 {
-	fprintf(out, "usage: skr-pkcs11 %s %s\n\n%s\n", command->words, command->arguments, command->help);
+	fprintf(out, "usage: skr-pkcs11 %s%s%s\n\n%s\n", command->words, *command->arguments ? " " : "",
+	        command->arguments, command->help);
 	return EXIT_GOOD;
+}
+
+/* The commands whose first word is `word` and not their only one; how many there are. */
+static int print_family(FILE *out, const char *word)
+{
+	size_t len = strlen(word);
+	int count = 0;
+
+	for (const struct command *c = commands; c->words; c++)
+		if (strncmp(c->words, word, len) == 0 && c->words[len] == ' ' && ++count)
+			fprintf(out, "  %-18s %s\n", c->words, c->summary);
+	return count;
+}
+
+/* `skr-pkcs11 policy` alone is half a command, with --help a question. */
+static enum exit_code first_word_alone(struct terminal *t, const char *word, bool help)
+{
+	if (print_family(help ? t->out : t->err, word) == 0)
+		return command_misused(t, NULL, "no command \"%s\"", word);
+	fputs("\nskr-pkcs11 COMMAND --help says what each takes\n", help ? t->out : t->err);
+	return help ? EXIT_GOOD : EXIT_USAGE;
 }
 
 static bool wants_help(int argc, char **argv)
@@ -80,7 +102,8 @@ enum exit_code command_misused(struct terminal *t, const struct command *command
 	vfprintf(t->err, format, args);
 	va_end(args);
 	if (command)
-		fprintf(t->err, "\nusage: skr-pkcs11 %s %s\n", command->words, command->arguments);
+		fprintf(t->err, "\nusage: skr-pkcs11 %s%s%s\n", command->words, *command->arguments ? " " : "",
+		        command->arguments);
 	else
 		fputs("\nskr-pkcs11 --help lists the commands\n", t->err);
 	return EXIT_USAGE;
@@ -121,5 +144,7 @@ enum exit_code command_run(struct terminal *t, int argc, char **argv)
 		if (words)
 			return c->run(t, argc - words, argv + words);
 	}
+	if (argc == 1 || (argc == 2 && wants_help(1, argv + 1)))
+		return first_word_alone(t, argv[0], argc > 1);
 	return command_misused(t, NULL, "no command \"%s%s%s\"", argv[0], argc > 1 ? " " : "", argc > 1 ? argv[1] : "");
 }

@@ -90,6 +90,22 @@ static void every_command_has_help_with_usage_exit_status_and_an_example(void **
 	assert_int_equal(run("dance --help"), EXIT_USAGE);
 }
 
+static void the_first_word_of_a_family_lists_it(void **state)
+{
+	(void)state;
+	assert_int_equal(run("policy"), EXIT_USAGE);
+	assert_string_equal(out, "");
+	assert_non_null(strstr(err, "  policy diff "));
+	assert_null(strstr(err, "audit verify"));
+	assert_int_equal(run("policy --help"), EXIT_GOOD);
+	assert_string_equal(err, "");
+	assert_non_null(strstr(out, "  policy explain "));
+	assert_int_equal(run("pol"), EXIT_USAGE);
+	assert_non_null(strstr(err, "no command \"pol\""));
+	assert_int_equal(run("policy dance"), EXIT_USAGE);
+	assert_non_null(strstr(err, "no command \"policy dance\""));
+}
+
 static void the_version_is_the_builds(void **state)
 {
 	(void)state;
@@ -250,6 +266,7 @@ int main(void)
 	    cmocka_unit_test(no_command_or_an_unknown_one_is_misuse_and_says_where_to_read_on),
 	    cmocka_unit_test(help_names_every_command),
 	    cmocka_unit_test(every_command_has_help_with_usage_exit_status_and_an_example),
+	    cmocka_unit_test(the_first_word_of_a_family_lists_it),
 	    cmocka_unit_test(the_version_is_the_builds),
 	    cmocka_unit_test(the_settings_are_listed_with_their_defaults),
 	    cmocka_unit_test(a_missing_file_is_a_failure_with_number_and_advice),
