@@ -23,6 +23,7 @@ enum failure_family { FAMILY_NONE, FAMILY_TRANSIENT, FAMILY_REFUSED, FAMILY_UNTR
 	X(5,   REFUSED,   "endpoint outside the allow-list", "check the spelling; for an endpoint that is not Azure's set allow_custom_endpoint = yes") \
 	X(6,   NOTE,      "environment ignored", "this program runs with raised privileges, so only the default configuration is used") \
 	X(7,   REFUSED,   "no certificate authorities to trust", "install ca-certificates, or set ca_file") \
+	X(8,   REFUSED,   "file named in the configuration not usable", "put the file there for this user to read, or correct its path in the configuration") \
 	X(10,  NOTE,      "secrets are not locked in memory", "raise the limit: ulimit -l, or LimitMEMLOCK= in the service's unit") \
 	X(11,  LOCAL,     "cannot lock secrets in memory", "raise the limit: ulimit -l, or LimitMEMLOCK= in the service's unit") \
 	X(12,  LOCAL,     "cannot keep secrets out of core files", "a security module forbids madvise; allow it") \

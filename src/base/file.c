@@ -69,6 +69,17 @@ skr_status file_read(const char *path, struct buf *out)
 	return read_all(fd, path, out);
 }
 
+skr_status file_read_named(const char *path, struct buf *out)
+{
+	skr_status status = file_read(path, out);
+
+	if (status.failure == 1 || status.failure == 2)
+		return FAIL(8, "%s", status_message());
+	if (!status.failure && out->len == 0)
+		return FAIL(8, "%s is empty", path);
+	return status;
+}
+
 static skr_status check_owner_and_mode(const char *path, const struct stat *about)
 {
 	if (about->st_uid != 0 && about->st_uid != geteuid())

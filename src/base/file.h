@@ -21,6 +21,10 @@ static inline void fd_done(const int *fd)
  */
 skr_status file_read(const char *path, struct buf *out) MUST_CHECK;
 
+/* The same for a file that a setting names: missing, empty or unreadable, it is SKR-008, and no matter of rights to
+ * the configuration. */
+skr_status file_read_named(const char *path, struct buf *out) MUST_CHECK;
+
 /*
  * The same for files that steer us (threat model D-14): O_NOFOLLOW, regular, owner root or the effective uid, not
  * writable by group or others, and the same for each parent directory up to the root (a sticky world-writable one

@@ -41,7 +41,7 @@ skr_status certificates_of_file(const char *path, STACK_OF(X509) **ret)
 {
 	auto_buf pem = BUF(FILE_LIMIT);
 
-	TRY(file_read(path, &pem));
+	TRY(file_read_named(path, &pem));
 	skr_status status = certificates_from_pem(pem.data, pem.len, ret);
 	return status.failure ? status_prefix(status, "%s", path) : OK;
 }

@@ -115,7 +115,7 @@ static void check_readable(struct visit *v, const char *setting, const char *pat
 	auto_buf content = BUF(limit);
 
 	if (path)
-		report(v, file_read(path, &content), setting, path);
+		report(v, file_read_named(path, &content), setting, path);
 }
 
 static void check_directory(struct visit *v, const char *setting, const char *path)
@@ -163,8 +163,6 @@ void doctor_token_files(struct visit *v)
 {
 	const struct token_config *token = v->token;
 
-	for (size_t i = 0; i < token->certificate_count; i++)
-		check_readable(v, "certificate", token->certificates[i], 256 * 1024);
 	for (size_t i = 0; i < token->public_key_count; i++)
 		check_readable(v, "public key", token->public_keys[i], 64 * 1024);
 	/* The agent reads it; where it is a service this user may not be able to. */

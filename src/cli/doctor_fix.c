@@ -22,6 +22,7 @@ static const struct remedy {
     {4, NULL, "sudoedit {config}    # then: skr-pkcs11 config check"},
     {5, NULL, "sudoedit {config}    # then: skr-pkcs11 config check"},
     {7, NULL, "sudo apt-get install ca-certificates    # or set ca_file in {config}"},
+    {8, NULL, "ls -l {path}    # put it there, chmod a+r, or name another in {config}"},
     {10, NULL, "ulimit -l 4096    # of a service: LimitMEMLOCK=4M"},
     {11, NULL, "ulimit -l 4096    # of a service: LimitMEMLOCK=4M"},
     {19, NULL, "sudo timedatectl set-ntp true    # then look: timedatectl"},

@@ -80,7 +80,7 @@ static skr_status read_certificates(const char *path, struct items *items)
 	auto_buf pem = BUF(FILE_LIMIT);
 	auto_x509s *certificates = NULL;
 
-	TRY(file_read(path, &pem));
+	TRY(file_read_named(path, &pem));
 	TRY(certificates_from_pem(pem.data, pem.len, &certificates));
 	for (int i = 0; i < sk_X509_num(certificates); i++) {
 		X509 *certificate = sk_X509_value(certificates, i);
@@ -94,7 +94,7 @@ static skr_status read_public_key(const char *path, struct items *items)
 {
 	auto_buf pem = BUF(FILE_LIMIT);
 
-	TRY(file_read(path, &pem));
+	TRY(file_read_named(path, &pem));
 	auto_bio *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
 	if (!bio)
 		return FAIL(14, "reading a public key");

@@ -153,7 +153,7 @@ echo nonsense >broken.pem
 with broken.pem
 shows "a file that is no certificate" 1 'SKR-004' 'broken.pem'
 with missing.pem
-shows "a file that is not there" 1 'SKR-001' 'missing.pem'
+shows "a file that is not there" 1 'SKR-008' 'missing.pem'
 
 echo "# export"
 released_before=$(releases)

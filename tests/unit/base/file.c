@@ -60,6 +60,22 @@ static void a_file_is_read_whole_or_not_at_all(void **state)
 	assert_non_null(strstr(status_message(), "nine"));
 }
 
+static void a_file_that_a_setting_names_is_no_missing_configuration(void **state)
+{
+	(void)state;
+	auto_buf b = BUF(100);
+
+	assert_int_equal(file_read_named(path_of("missing"), &b).failure, 8);
+	assert_non_null(strstr(status_message(), "missing: No such file"));
+	assert_int_equal(file_read_named("/", &b).failure, 8);
+	write_file("empty", "", 0644);
+	assert_int_equal(file_read_named(path_of("empty"), &b).failure, 8);
+	assert_non_null(strstr(status_message(), "is empty"));
+	write_file("good", "x", 0644);
+	assert_int_equal(file_read_named(path_of("good"), &b).failure, 0);
+	assert_int_equal(b.len, 1);
+}
+
 /* E-01, E-03 */
 static void steering_files_must_be_ours_and_only_ours(void **state)
 {
@@ -130,6 +146,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_file_is_read_whole_or_not_at_all),
+	    cmocka_unit_test(a_file_that_a_setting_names_is_no_missing_configuration),
 	    cmocka_unit_test(steering_files_must_be_ours_and_only_ours),
 	    cmocka_unit_test(descriptors_stay_above_stdio),
 	};
