@@ -415,7 +415,7 @@ static skr_status take_handed(struct attempt *attempt, struct agent_message *mes
 	TRY(at_step(answer_check_handed(&expected, message->bundle, &message->wrapped, &announced), "verify",
 	            expected.key->host));
 	skr_status status = open_key(attempt, &expected, message->index, &announced);
-	if (status.failure == 342)
+	if (status.failure == 341 || status.failure == 342) /* which are said of a vault */
 		status = FAIL(162, "%s", status_message());
 	return at_step(status, "unwrap", expected.key->host);
 }

@@ -187,6 +187,8 @@ static bool open_for_module(int in, int out, const struct agent_request *request
 		send_text(out, "{\"type\":\"end\"}");
 	else
 		send_message(out, &answer);
+	if (strcmp(part, "tpm-again") == 0)
+		send_message(out, &answer);
 	return true;
 }
 
@@ -233,6 +235,8 @@ static void send_handed(int out, const struct agent_request *request, size_t ind
 	if (strcmp(part, "handed-other") == 0)
 		other = make_rsa(2048);
 	pkcs8_of(other ? other : vault_keys[index], &pkcs8);
+	if (strcmp(part, "handed-secret") == 0)
+		pkcs8.len = 32; /* as a symmetric key comes */
 	MUST_OK(jwk_public_key(request->transport_key, &transport));
 	MUST_OK(keywrap_seal(VAULT_ENC, transport, pkcs8.data, pkcs8.len, &message.wrapped));
 	send_message(out, &message);
@@ -838,6 +842,7 @@ static void a_tpm_that_is_not_as_it_should_be_gives_no_key(void **state)
 	    {"tpm-index", "auto", 504, "not answered"},
 	    {"tpm-silent", "auto", 504, "not answered"},
 	    {"tpm-changed", "auto", 138, "PCR 7"},
+	    {"tpm-again", "auto", 504, "not asked for"}, /* G-05 */
 	    {"tpm-dies", "auto", 503, "during release"}, /* G-04 */
 	};
 
@@ -852,6 +857,7 @@ static void a_sidecars_keys_are_compared_with_the_vaults(void **state)
 	    {"handed", "auto", 504, "evidence = auto"},
 	    {"handed-name", "sidecar", 343, "another"},
 	    {"handed-other", "sidecar", 162, "not the private half"},
+	    {"handed-secret", "sidecar", 162, "cannot be opened"},
 	    {"handed-disabled", "sidecar", 333, "not enabled"},
 	};
 	static const struct course pinned = {"handed", "sidecar", 162, "public_key_sha256"};
