@@ -5,6 +5,7 @@
 #include "base/file.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -135,6 +136,46 @@ static void check_directory(struct visit *v, const char *setting, const char *pa
 	            path);
 }
 
+static skr_status check_trail_file(const char *path, int failure)
+{
+	struct stat about;
+	char folder[PATH_MAX];
+
+	if (lstat(path, &about) == 0) {
+		if (!S_ISREG(about.st_mode))
+			return FAIL(failure, "%s is not a regular file", path);
+		return access(path, W_OK) == 0 ? OK : FAIL(failure, "%s: %s", path, strerror(errno));
+	}
+	snprintf(folder, sizeof(folder), "%s", path);
+	folder[strrchr(folder, '/') - folder + 1] = '\0';
+	return access(folder, W_OK | X_OK) == 0 ? OK : FAIL(failure, "%s: %s", folder, strerror(errno));
+}
+
+/* The login below is the doctor's own and is not on record; a program's would be, or would not be at all. */
+static void check_trail(struct visit *v)
+{
+	const struct config *config = v->config;
+	bool required = config->audit == AUDIT_REQUIRED;
+	const char *file = config->trail.file;
+	char fix[512], user[33];
+
+	if (!file || config->trail.to != AUDIT_TO_FILE)
+		return;
+	if (!check_trail_file(file, required ? 18 : 17).failure) {
+		visit_found(v, VERDICT_GOOD, "audit_file", NULL, "%s", file);
+		return;
+	}
+	const struct status_record record = *status_last();
+	user_name(user);
+	/* A folder that is there already, such as /var/log, is not given to anybody. */
+	if (strstr(record.sentence, strerror(ENOENT)))
+		snprintf(fix, sizeof(fix), "sudo install -d -m 700 -o %s \"$(dirname %s)\"", user, file);
+	else
+		snprintf(fix, sizeof(fix), "ls -ld \"$(dirname %s)\" %s    # %s must be able to write there", file,
+		         file, user);
+	visit_failed(v, required ? VERDICT_BAD : VERDICT_WARNING, "audit_file", -1, &record, fix);
+}
+
 /* A secret that others can read is theirs too. */
 static void check_private(struct visit *v, const char *path)
 {
@@ -157,6 +198,7 @@ void doctor_surroundings(struct visit *v)
 	check_readable(v, "ca_file", v->config->ca_file, 4 * 1024 * 1024);
 	check_readable(v, "release_ca_file", v->config->release_ca_file, 4 * 1024 * 1024);
 	check_directory(v, "runtime_dir", v->config->runtime_dir);
+	check_trail(v);
 }
 
 void doctor_token_files(struct visit *v)

@@ -18,7 +18,7 @@ static const struct remedy {
 } remedies[] = {
     {1, NULL, "sudoedit {config}    # skr-pkcs11.conf(5) has an example"},
     {2, NULL, "sudo chmod a+r {path}    # or run this as the user who may read it"},
-    {3, NULL, "sudo chown root {path} && sudo chmod go-w {path}"},
+    {3, NULL, "{trust}"},
     {4, NULL, "sudoedit {config}    # then: skr-pkcs11 config check"},
     {5, NULL, "sudoedit {config}    # then: skr-pkcs11 config check"},
     {7, NULL, "sudo apt-get install ca-certificates    # or set ca_file in {config}"},
@@ -130,6 +130,22 @@ static void fill_path(const struct status_record *record, const struct ailment *
 		at++;
 	if (at)
 		snprintf(out, size, "%.*s", (int)strcspn(at, " :,;"), at);
+}
+
+/* Not everything that cannot be trusted is a matter of owner and mode. */
+static void fill_trust(const struct status_record *record, const struct ailment *a, char *out, size_t size)
+{
+	char path[256];
+
+	fill_path(record, a, path, sizeof(path));
+	if (strstr(record->sentence, " is a symbolic link"))
+		snprintf(out, size, "sudo cp --remove-destination \"$(readlink -f %s)\" %s", path, path);
+	else if (strstr(record->sentence, " must be absolute"))
+		snprintf(out, size, "skr-pkcs11 config check \"$PWD/FILE\"    # FILE as it was given");
+	else if (strstr(record->sentence, " is not a regular file") || strstr(record->sentence, " than the limit"))
+		snprintf(out, size, "ls -ld %s    # a configuration is a file of at most 64 KiB; name that one", path);
+	else
+		snprintf(out, size, "sudo chown root %s && sudo chmod go-w %s", path, path);
 }
 
 static void fill_service(const struct status_record *record, const struct ailment *a, char *out, size_t size)
@@ -258,13 +274,21 @@ static const struct blank {
 	enum needs needs;
 	void (*fill)(const struct status_record *record, const struct ailment *ailment, char *out, size_t size);
 } blanks[] = {
-    {"{path}", NEEDS_NOTHING, fill_path},     {"{service}", NEEDS_NOTHING, fill_service},
-    {"{name}", NEEDS_NOTHING, fill_name},     {"{config}", NEEDS_NOTHING, fill_config},
-    {"{agent}", NEEDS_CONFIG, fill_agent},    {"{socket}", NEEDS_CONFIG, fill_socket},
-    {"{imds}", NEEDS_CONFIG, fill_imds},      {"{device}", NEEDS_CONFIG, fill_device},
-    {"{token}", NEEDS_TOKEN, fill_token},     {"{attestation}", NEEDS_TOKEN, fill_attestation},
-    {"{sidecar}", NEEDS_TOKEN, fill_sidecar}, {"{key}", NEEDS_KEY, fill_key},
-    {"{url}", NEEDS_KEY, fill_url},           {"{vault-option}", NEEDS_KEY, fill_vault_option},
+    {"{trust}", NEEDS_NOTHING, fill_trust},
+    {"{path}", NEEDS_NOTHING, fill_path},
+    {"{service}", NEEDS_NOTHING, fill_service},
+    {"{name}", NEEDS_NOTHING, fill_name},
+    {"{config}", NEEDS_NOTHING, fill_config},
+    {"{agent}", NEEDS_CONFIG, fill_agent},
+    {"{socket}", NEEDS_CONFIG, fill_socket},
+    {"{imds}", NEEDS_CONFIG, fill_imds},
+    {"{device}", NEEDS_CONFIG, fill_device},
+    {"{token}", NEEDS_TOKEN, fill_token},
+    {"{attestation}", NEEDS_TOKEN, fill_attestation},
+    {"{sidecar}", NEEDS_TOKEN, fill_sidecar},
+    {"{key}", NEEDS_KEY, fill_key},
+    {"{url}", NEEDS_KEY, fill_url},
+    {"{vault-option}", NEEDS_KEY, fill_vault_option},
     {"{grant}", NEEDS_KEY, fill_grant},
 };
 

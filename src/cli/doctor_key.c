@@ -137,15 +137,20 @@ static void check_authority(struct inquiry *q, const struct key_config *key, con
 
 static void check_strength(struct inquiry *q, const struct key_config *key, const json *policy)
 {
-	if (policy_tells_machines_apart(policy))
+	char fix[256];
+
+	if (policy_tells_machines_apart(policy)) {
 		visit_found(q->visit, VERDICT_GOOD, "policy", NULL, "key %s asks for more than the kind of machine",
 		            key->name);
-	else
-		visit_found(
-		    q->visit, VERDICT_WARNING, "policy", "skr-pkcs11 policy generate --strictness image,workload",
-		    "key %s asks for no measurement, host data or machine id: other people's machines of this kind "
-		    "satisfy it too",
-		    key->name);
+		return;
+	}
+	/* No machine has both for certain: Trusted Launch has no image, a bare TD perhaps no workload. */
+	snprintf(fix, sizeof(fix), "skr-pkcs11 policy generate \"%s\"    # or, if that names none: --strictness image",
+	         q->visit->token->label);
+	visit_found(q->visit, VERDICT_WARNING, "policy", fix,
+	            "key %s asks for no measurement, host data or machine id: other people's machines of this kind "
+	            "satisfy it too",
+	            key->name);
 }
 
 /* By a token of our own, where the login did not get as far as asking the vault. */

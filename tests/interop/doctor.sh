@@ -116,6 +116,12 @@ says "evidence by doctor itself" '^  ok +evidence'
 says "attestation by doctor itself" '^  ok +attestation'
 says "identity by doctor itself" '^  ok +identity .* object id [0-9a-f-]{36}'
 says "policy by doctor itself" '^  ok +policy +key p256 is satisfied'
+replace no-trail good "s,^log = .*,&\naudit = required\naudit_file = $SKR_RUN/nowhere/trail,"
+broken "a trail that is required and cannot be written" 018 no-trail 'nowhere/: No such file' 'sudo install -d .*nowhere/trail'
+replace lost-trail good "s,^log = .*,&\naudit_file = $SKR_RUN/nowhere/trail,"
+warned "a trail that cannot be written" lost-trail 'audit_file' 'sudo install -d .*nowhere/trail'
+replace no-crt good "s,^\[token one\],&\ncertificate = $SKR_RUN/nowhere.pem,"
+broken "a certificate that is not there" 008 no-crt 'nowhere.pem: No such file' 'ls -l .*nowhere.pem'
 install -m 777 "$SKR_EMULATOR_DIR/skr-agent" loose-agent
 replace loose good "s,^agent = .*,agent = exec:$SKR_RUN/loose-agent,"
 broken "an agent that others can write" 500 loose 'loose-agent' 'chmod go-w'

@@ -43,6 +43,11 @@ static void the_command_names_vault_key_identity_file_and_token(void **state)
 	                    "skr-pkcs11 policy explain --key https://contoso.vault.azure.net/keys/www web");
 	assert_string_equal(fix(3, "/etc/a.conf (mode 0666, uid 0) can be written by others", NULL),
 	                    "sudo chown root /etc/a.conf && sudo chmod go-w /etc/a.conf");
+	assert_string_equal(fix(3, "/etc/a.conf is a symbolic link", NULL),
+	                    "sudo cp --remove-destination \"$(readlink -f /etc/a.conf)\" /etc/a.conf");
+	assert_null(strstr(fix(3, "/etc is not a regular file", NULL), "chown"));
+	assert_null(strstr(fix(3, "/etc/a.conf: more than the limit of 65536 bytes", NULL), "chown"));
+	assert_null(strstr(fix(3, "a.conf: the path of the configuration must be absolute", NULL), "chown"));
 	assert_non_null(strstr(fix(201, "", NULL), "getent hosts contoso.vault.azure.net "));
 	assert_non_null(strstr(fix(141, "", NULL), "http://169.254.169.254/metadata/THIM"));
 	assert_string_equal(fix(502, "", NULL), "sudo systemctl enable --now skr-agent.socket");
