@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Target: tpm_attestation_key(), tpm_public_name(), tpm_transport_check(). Input: a TPM2B_PUBLIC; whoever stands
- * between us and the TPM writes it.
+ * Target: tpm_attestation_key(), tpm_public_name(), tpm_transport_check(), and the template that the last is held to.
+ * Input: a TPM2B_PUBLIC; whoever stands between us and the TPM writes it.
  */
 #include "evidence/tpm_structure.h"
 
@@ -11,6 +11,23 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { AT_ATTRIBUTES = 6, AT_POLICY = 12, AT_END_OF_POLICY = 44 };
+
+/* A template has the layout of the key that comes of it: under its own policy it is taken, under no other. */
+static void check_template(const uint8_t pcr_values[1][32])
+{
+	auto_buf template = BUF(TPM_PUBLIC_SIZE);
+	uint8_t digest[32], policy[32];
+
+	if (tpm_pcr_digest(pcr_values, 1, digest).failure || tpm_pcr_policy(1, digest, policy).failure ||
+	    tpm_transport_template(policy, &template).failure)
+		__builtin_trap();
+	template.data[template.len - GUEST_TRANSPORT] |= 0x80; /* as a modulus of 2048 bits begins */
+	if (tpm_transport_check(&template, policy).failure)
+		__builtin_trap();
+	policy[0] ^= 1;
+	if (!tpm_transport_check(&template, policy).failure)
+		__builtin_trap();
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -25,6 +42,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	if (size >= AT_END_OF_POLICY) /* its own, so that what else there is to check is reached */
 		memcpy(policy, data + AT_POLICY, sizeof(policy));
+
+	check_template((const uint8_t(*)[32])policy);
 
 	bool is_ak = !tpm_attestation_key(&public_area, &key).failure;
 	bool is_transport = !tpm_transport_check(&public_area, policy).failure;
