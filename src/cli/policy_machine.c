@@ -72,7 +72,7 @@ static skr_status attest_machine(struct look *look)
 {
 	TRY(look_at_evidence(look));
 	if (look->evidence.form == EVIDENCE_NONE)
-		return FAIL(145, "the sidecar attests here and gives its token to nobody; save one, and use --token");
+		return FAIL(100, "the sidecar attests here and gives its token to nobody; save one, and use --token");
 	return look_at_attestation(look);
 }
 
