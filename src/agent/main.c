@@ -180,6 +180,19 @@ static skr_status configuration(struct config **ret_config)
 	return status;
 }
 
+/* What is wrong with the configuration is told to those alone who may ask at all. */
+static skr_status unconfigured(skr_status status)
+{
+	const struct status_record why = *status_last();
+	struct config *defaults = config_default();
+
+	if (!defaults)
+		return status;
+	skr_status peer = peer_check(PEER, defaults);
+	config_free(defaults);
+	return peer.failure ? peer : status_adopt(&why);
+}
+
 static skr_status serve(struct config **config, struct deadline *deadline)
 {
 	auto_agent_request request = {0};
@@ -187,9 +200,11 @@ static skr_status serve(struct config **config, struct deadline *deadline)
 	TRY(ossl_open());
 	TRY(request_receive(&request));
 	*deadline = deadline_of(&request);
-	TRY(configuration(config));
+	skr_status status = configuration(config);
+	if (status.failure)
+		return unconfigured(status);
 	log_open((*config)->log, (*config)->log_level, "skr-agent");
-	skr_status status = peer_check(PEER, *config);
+	status = peer_check(PEER, *config);
 	if (status.failure) {
 		note_refused_peer(*config, &request);
 		return status;

@@ -235,7 +235,9 @@ static skr_status open_for_module(struct course *course, size_t index)
 	auto_buf kek = BUF(GUEST_TRANSPORT);
 	auto_pkey *transport = NULL;
 
-	TRY(errand->hear(&asked, errand->with));
+	skr_status status = errand->hear(&asked, errand->with);
+	if (status.failure)
+		return status_prefix(status, "waiting for the module to ask that key %zu be opened", index);
 	if (asked.index != (int64_t)index || asked.wrapped.len != GUEST_TRANSPORT)
 		return FAIL(504, "%zu bytes of key %lld to be opened, not %d of key %zu", asked.wrapped.len,
 		            (long long)asked.index, GUEST_TRANSPORT, index);
@@ -280,6 +282,15 @@ static skr_status release_from_vault(struct course *course, size_t index, char *
 	return OK;
 }
 
+/* The version in the vault's own view of the key; NULL: there is none, the newest. Borrowed. */
+static const char *version_of(const json *bundle)
+{
+	const char *kid = json_string_or_null(json_get(bundle, "key"), "kid");
+	const char *slash = kid ? strrchr(kid, '/') : NULL;
+
+	return slash && slash[1] && !slash[1 + strspn(slash + 1, "0123456789abcdefABCDEF")] ? slash + 1 : NULL;
+}
+
 static skr_status release_from_sidecar(struct course *course, size_t index, char *detail, size_t size)
 {
 	const struct key_config *key = &course->errand->token->keys[index];
@@ -294,7 +305,10 @@ static skr_status release_from_sidecar(struct course *course, size_t index, char
 	}
 	TRY(status);
 	TRY(tell_request(course, key));
-	TRY(handover_seal(&course->azure, key, course->errand->request->transport_key, &message.wrapped));
+	struct key_config of_version =
+	    *key; /* which the sidecar is to release, though a newer one may come meanwhile */
+	of_version.version = version_of(message.bundle);
+	TRY(handover_seal(&course->azure, &of_version, course->errand->request->transport_key, &message.wrapped));
 	TRY(course->errand->tell(&message, course->errand->with));
 	note_version(key, "by the sidecar", detail, size);
 	return OK;

@@ -12,7 +12,7 @@
 #include <time.h>
 
 #define EVENT_LOG          "/sys/kernel/security/tpm0/binary_bios_measurements"
-#define EVENT_LOG_LIMIT    (1024 * 1024)
+#define EVENT_LOG_LIMIT    (768 * 1024) /* twice in base64, it still fits into a request */
 
 #define CERTIFICATE_LIMIT  (4 * 1024) /* the largest NV index of an Azure vTPM */
 #define FIRST_PIECE        1024       /* of the certificate: one command, and most are shorter */

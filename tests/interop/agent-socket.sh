@@ -87,6 +87,11 @@ sed -i "s,^agent_group = .*,agent_group = no-such-group," "$SKR_PKCS11_CONF"
 check_fails "a group that does not exist has no members" as "$member"
 check_client "and that is said" 'SKR-507 .*there is no group no-such-group'
 check_releases 0
+cp "$SKR_PKCS11_CONF" whole.conf
+echo 'nonsense = yes' >>"$SKR_PKCS11_CONF"
+check_fails "what is wrong with the configuration" as "$outsider"
+check_client "a stranger is not told" 'SKR-507 .*user 65534'
+cat whole.conf >"$SKR_PKCS11_CONF"
 check "root may ask nevertheless" p11tool --provider "$module" --login --test-sign 'pkcs11:token=skr;object=p256;type=private'
 check_releases 2
 

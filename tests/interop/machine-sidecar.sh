@@ -11,6 +11,10 @@ fails_with 161 "the key of another machine is not released" cli doctor other
 check_says "sidecar: its own words say why" 'does not meet key release policy requirements' cat said.out
 refuses_evidence auto 100 "without the sidecar this container cannot attest"
 
+# The version that the vault shows is the one that is released: a rotation in between is no attack.
+check "the sidecar is asked for the vault's version" grep -qE '"op":"akv.release".*/keys/rsa2048/[0-9a-f]{32}/release' "$SKR_EMULATOR_DIR/requests.jsonl"
+check_fails "and never for any" grep -E '"op":"akv.release".*/keys/rsa2048/release' "$SKR_EMULATOR_DIR/requests.jsonl"
+
 faults() { curl -sSf -o /dev/null -X "$1" ${2:+--data-binary "$2"} "$SKR_EMULATOR_CONTROL/faults"; }
 faults POST 'sidecar.release[1] status(503,message=busy)'
 check "a sidecar that is busy once is asked again" cli doctor skr
