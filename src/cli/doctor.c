@@ -255,7 +255,7 @@ enum exit_code doctor(struct terminal *t, int argc, char **argv)
 	enum exit_code code = visit(&v, path, label);
 	if (document && !print_document(&v, code))
 		return EXIT_BAD;
-	if (!document && (v.failed || v.warned))
+	if (!document)
 		terminal_heading(t, "%d failed, %d warning%s", v.failed, v.warned, v.warned == 1 ? "" : "s");
 	return code;
 }

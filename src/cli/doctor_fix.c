@@ -21,7 +21,7 @@ static const struct remedy {
     {3, NULL, "{trust}"},
     {4, NULL, "sudoedit {config}    # then: skr-pkcs11 config check"},
     {5, NULL, "sudoedit {config}    # then: skr-pkcs11 config check"},
-    {7, NULL, "sudo apt-get install ca-certificates    # or set ca_file in {config}"},
+    {7, NULL, "sudo apt-get install ca-certificates    # for the usual bundle; with ca_file in {config} put that file right"},
     {8, NULL, "ls -l {path}    # put it there, chmod a+r, or name another in {config}"},
     {10, NULL, "ulimit -l 4096    # of a service: LimitMEMLOCK=4M"},
     {11, NULL, "ulimit -l 4096    # of a service: LimitMEMLOCK=4M"},

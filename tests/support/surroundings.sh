@@ -7,7 +7,7 @@
 # "faulty" has one key of its own, for tests that break things. SKR_TEST_MACHINE is the kind of machine that is played, or
 # a NAME of vtpm-KIND says it. SKR_MODULE, SKR_PKCS11_CONF and SKR_EMULATOR_… are set.
 set -eu
-build=$1 name=$2
+build=$(realpath "$1") name=$2
 shift 2
 top=$(cd "$(dirname "$0")/../.." && pwd)
 . "$top/scripts/emulator.sh"
