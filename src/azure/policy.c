@@ -14,30 +14,12 @@
 
 /* ---- values ---- */
 
-/* A claim's or a condition's value as both sides are compared: text as it is, true and false, integers in decimal. */
-static const char *canonical(const json *value, char room[24])
-{
-	int64_t number = 0;
-
-	switch (json_kind(value)) {
-	case JSON_STRING:
-		return json_text(value);
-	case JSON_BOOL:
-		return json_is_true(value) ? "true" : "false";
-	case JSON_NUMBER:
-		if (json_number(value, &number).failure)
-			return NULL;
-		snprintf(room, 24, "%lld", (long long)number);
-		return room;
-	default:
-		return NULL;
-	}
-}
+/* Both sides of a condition are compared as json_scalar_text writes them. */
 
 static bool integer_of(const json *value, long long *ret)
 {
 	char room[24], rest;
-	const char *text = canonical(value, room);
+	const char *text = json_scalar_text(value, room);
 
 	return text && strlen(text) <= 16 && (isdigit((unsigned char)*text) || *text == '-') &&
 	       sscanf(text, "%lld%c", ret, &rest) == 1;
@@ -67,7 +49,7 @@ const json *policy_claim(const json *claims, const char *name)
 bool policy_same_value(const json *a, const json *b)
 {
 	char room_a[24], room_b[24];
-	const char *of_a = canonical(a, room_a), *of_b = canonical(b, room_b);
+	const char *of_a = json_scalar_text(a, room_a), *of_b = json_scalar_text(b, room_b);
 
 	return of_a && of_b && strcmp(of_a, of_b) == 0;
 }
@@ -86,7 +68,7 @@ static int order(const json *a, const json *b)
 static bool op_not_equals(const json *claim, const json *wanted)
 {
 	char room[24];
-	return canonical(claim, room) && !policy_same_value(claim, wanted);
+	return json_scalar_text(claim, room) && !policy_same_value(claim, wanted);
 }
 static bool op_less(const json *claim, const json *wanted)
 {
@@ -109,7 +91,7 @@ static bool op_greater_or_equals(const json *claim, const json *wanted)
 static bool op_exists(const json *claim, const json *wanted)
 {
 	char room[24];
-	const char *text = canonical(wanted, room);
+	const char *text = json_scalar_text(wanted, room);
 	return text && strcmp(text, claim ? "true" : "false") == 0;
 }
 
@@ -289,7 +271,7 @@ skr_status policy_walk(const json *policy, const json *claims, policy_visit_fn *
 skr_status policy_print_value(const json *value, size_t shown, struct buf *text)
 {
 	char room[24];
-	const char *is = canonical(value, room);
+	const char *is = json_scalar_text(value, room);
 
 	if (!value)
 		return buf_append_text(text, "none");

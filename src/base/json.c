@@ -390,6 +390,25 @@ skr_status json_number(const json *j, int64_t *ret)
 	return OK;
 }
 
+const char *json_scalar_text(const json *j, char room[24])
+{
+	int64_t number = 0;
+
+	switch (json_kind(j)) {
+	case JSON_STRING:
+		return json_text(j);
+	case JSON_BOOL:
+		return json_is_true(j) ? "true" : "false";
+	case JSON_NUMBER:
+		if (json_number(j, &number).failure)
+			return NULL;
+		snprintf(room, 24, "%lld", (long long)number);
+		return room;
+	default:
+		return NULL;
+	}
+}
+
 static skr_status number_of_text(const char *text, int64_t *ret)
 {
 	int64_t value = 0;

@@ -42,6 +42,8 @@ bool json_bool(const json *object, const char *name, bool otherwise);
 /* A value as itself: text of a string node, NULL if it is none; integer of a number node. */
 const char *json_text(const json *j);
 skr_status json_number(const json *j, int64_t *ret) MUST_CHECK;
+/* A string as it is, true and false, a whole number in decimal (in `room`); NULL for anything else. Borrowed. */
+const char *json_scalar_text(const json *j, char room[24]);
 bool json_is_true(const json *j);
 
 /* Members of an object or items of an array, in order: for (const json *i = json_first(j); i; i = json_next(i)). */

@@ -95,27 +95,20 @@ static void print_lines(struct terminal *t, const struct lines *lines)
 
 static const char *value_text(const json *value, char room[32])
 {
-	int64_t number = 0;
+	const char *text = json_scalar_text(value, room);
 
+	if (text)
+		return text;
 	switch (json_kind(value)) {
-	case JSON_STRING:
-		return json_text(value);
-	case JSON_BOOL:
-		return json_is_true(value) ? "true" : "false";
 	case JSON_NUMBER:
-		if (json_number(value, &number).failure)
-			return "a number that is not whole";
-		snprintf(room, 32, "%lld", (long long)number);
-		return room;
+		return "a number that is not whole";
 	case JSON_OBJECT:
 		return "{}";
 	case JSON_ARRAY:
 		return "[]";
-	case JSON_NULL:
-	case JSON_NONE:
-		break;
+	default:
+		return "null";
 	}
-	return "null";
 }
 
 static const char *field_text(const json *value, char room[32])

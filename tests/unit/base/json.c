@@ -170,9 +170,33 @@ static void a_member_that_could_not_be_made_fails_the_printing(void **state)
 	assert_int_not_equal(json_print(j, &out).failure, 0);
 }
 
+static void scalars_have_one_text(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *value, *text;
+	} rows[] = {
+	    {"\"a\"", "a"}, {"true", "true"}, {"false", "false"}, {"-7", "-7"},
+	    {"1.5", NULL},  {"null", NULL},   {"[]", NULL},       {"{}", NULL},
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char document[32], room[24];
+		auto_json *tree = NULL;
+		snprintf(document, sizeof(document), "{\"v\":%s}", rows[i].value);
+		assert_int_equal(json_parse(document, strlen(document), &tree).failure, 0);
+		const char *text = json_scalar_text(json_get(tree, "v"), room);
+		assert_int_equal(text == NULL, rows[i].text == NULL);
+		if (text)
+			assert_string_equal(text, rows[i].text);
+	}
+	char room[24];
+	assert_null(json_scalar_text(NULL, room));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(scalars_have_one_text),
 	    cmocka_unit_test(what_services_send_is_read),
 	    cmocka_unit_test(what_is_not_strict_json_is_refused),
 	    cmocka_unit_test(limits_hold_to_the_one),
