@@ -78,6 +78,7 @@ for way in engine provider; do
 
 	handshakes load "$port" &
 	load=$!
+	children+=($load)
 	azure_refuses # which nobody notices: a reload asks nothing
 	for _ in 1 2 3; do
 		kill -USR1 $server

@@ -41,6 +41,7 @@ get() { # RSA|ECDSA [curl's arguments…] : one handshake of TLS 1.2 with that k
 proxy() { OPENSSL_CONF=$SKR_RUN/provider.cnf haproxy -f haproxy.cfg "$@"; }
 reload() { # WORD : the master's answer after it
 	local before tries=0
+	sleep 0.5 # the master that has just said so does not hear a signal yet
 	before=$(grep -c "$1" haproxy.log || true)
 	kill -USR2 $server
 	until [ "$(grep -c "$1" haproxy.log)" -gt "$before" ]; do
@@ -74,6 +75,7 @@ check_releases 2 # the worker has them from the process that started it
 # A reload starts the program again in the same process, so it is a login.
 handshakes load &
 load=$!
+children+=($load)
 for _ in 1 2; do check "reload" reload 'Loading success'; done
 check_releases 4
 azure_refuses

@@ -23,7 +23,7 @@ stop_children() { # by process id; who does not end within two seconds is made t
 		done
 	done
 }
-trap 'at_exit; stop_children' EXIT
+trap 'at_exit; stop_emulator; stop_children' EXIT # an emulator that the script started beside that of its surroundings
 
 need() { # PROGRAM… : skips where a program cannot be had
 	local program
