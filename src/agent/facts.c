@@ -4,7 +4,6 @@
 #include "agent/protocol.h"
 #include "azure/attestation.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -34,17 +33,9 @@ json *facts_of_evidence(const struct evidence *evidence)
 
 static void set_claim(json *facts, const char *name, const json *claim)
 {
-	char digits[24];
-	int64_t number;
+	char room[24];
 
-	if (json_kind(claim) == JSON_STRING)
-		set(facts, name, json_text(claim));
-	else if (json_kind(claim) == JSON_BOOL)
-		set(facts, name, json_is_true(claim) ? "true" : "false");
-	else if (json_kind(claim) == JSON_NUMBER && !json_number(claim, &number).failure) {
-		snprintf(digits, sizeof(digits), "%" PRId64, number);
-		set(facts, name, digits);
-	}
+	set(facts, name, json_scalar_text(claim, room));
 }
 
 json *facts_of_attestation(const struct buf *token)

@@ -12,9 +12,6 @@
 #define TARGET_LIMIT  (8 * 1024)
 #define WRAPPED_LIMIT (16 * 1024)
 
-AUTO_OSSL(pkcs8, PKCS8_PRIV_KEY_INFO, PKCS8_PRIV_KEY_INFO_free)
-#define auto_pkcs8 __attribute__((cleanup(pkcs8_done))) PKCS8_PRIV_KEY_INFO
-
 static skr_status print_pkcs8(EVP_PKEY *key, struct buf *out)
 {
 	auto_pkcs8 *info = EVP_PKEY2PKCS8(key);

@@ -23,6 +23,7 @@ AUTO_OSSL(cipher, EVP_CIPHER, EVP_CIPHER_free)
 AUTO_OSSL(x509, X509, X509_free)
 AUTO_OSSL(bio, BIO, BIO_free_all)
 AUTO_OSSL(bn, BIGNUM, BN_free)
+AUTO_OSSL(pkcs8, PKCS8_PRIV_KEY_INFO, PKCS8_PRIV_KEY_INFO_free)
 static inline void x509s_done(STACK_OF(X509) **certificates)
 {
 	sk_X509_pop_free(*certificates, X509_free);
@@ -34,6 +35,7 @@ static inline void x509s_done(STACK_OF(X509) **certificates)
 #define auto_cipher     __attribute__((cleanup(cipher_done))) EVP_CIPHER
 #define auto_x509       __attribute__((cleanup(x509_done))) X509
 #define auto_x509s      __attribute__((cleanup(x509s_done))) STACK_OF(X509)
+#define auto_pkcs8      __attribute__((cleanup(pkcs8_done))) PKCS8_PRIV_KEY_INFO
 #define auto_bio        __attribute__((cleanup(bio_done))) BIO
 #define auto_bn         __attribute__((cleanup(bn_done))) BIGNUM
 

@@ -10,9 +10,6 @@
 
 #include <string.h>
 
-AUTO_OSSL(pkcs8, PKCS8_PRIV_KEY_INFO, PKCS8_PRIV_KEY_INFO_free)
-#define auto_pkcs8 __attribute__((cleanup(pkcs8_done))) PKCS8_PRIV_KEY_INFO
-
 enum {
 	VALUE_MAX = 16 * 1024, /* PKCS#8 of RSA-4096 has 2.4 KiB */
 	SEMIBLOCK = 8,

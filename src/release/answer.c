@@ -328,9 +328,6 @@ static skr_status does_not_open(void)
 	return FAIL(341, "the wrapped key cannot be opened");
 }
 
-AUTO_OSSL(pkcs8, PKCS8_PRIV_KEY_INFO, PKCS8_PRIV_KEY_INFO_free)
-#define auto_pkcs8 __attribute__((cleanup(pkcs8_done))) PKCS8_PRIV_KEY_INFO
-
 /* PKCS#8 PrivateKeyInfo, unencrypted, nothing behind it. */
 static skr_status parse_pkcs8(const struct buf *der, EVP_PKEY **ret)
 {

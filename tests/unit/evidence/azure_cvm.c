@@ -8,40 +8,7 @@
 
 #define DEADLINE deadline_in(20000)
 
-static struct played_tpm played;
-static bool there;
 static const uint8_t ours[64] = "the SHA-512 of the runtime data, as the caller has computed it..";
-
-static int start(void **state)
-{
-	(void)state;
-	assert_ok(ossl_open());
-	there = play_tpm(&played);
-	return 0;
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	if (there)
-		played_tpm_done(&played);
-	return 0;
-}
-
-static int each(void **state)
-{
-	(void)state;
-	if (there)
-		calm(&played);
-	return 0;
-}
-
-#define NEED_TPM()              \
-	do {                    \
-		(void)state;    \
-		if (!there)     \
-			skip(); \
-	} while (0)
 
 static skr_status collect(enum vtpm_want want, struct vtpm_machine *ret)
 {

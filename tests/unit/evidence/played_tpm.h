@@ -741,4 +741,40 @@ static inline void strike(struct played_tpm *tpm, struct fault fault)
 	pthread_mutex_unlock(&tpm->lock);
 }
 
+/* --- One for a whole program of tests; `there` is false where swtpm is not installed. --- */
+
+static struct played_tpm played;
+static bool there;
+
+static int start(void **state)
+{
+	(void)state;
+	assert_ok(ossl_open());
+	there = play_tpm(&played);
+	return 0;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	if (there)
+		played_tpm_done(&played);
+	return 0;
+}
+
+static int each(void **state)
+{
+	(void)state;
+	if (there)
+		calm(&played);
+	return 0;
+}
+
+#define NEED_TPM()              \
+	do {                    \
+		(void)state;    \
+		if (!there)     \
+			skip(); \
+	} while (0)
+
 #endif

@@ -459,40 +459,7 @@ static void tpm2_tss_prints_nothing(void **state)
 
 /* --- Its answers: V-13, V-14, V-19 --- */
 
-static struct played_tpm played;
-static bool there;
 static const struct tpm_nv certificate_index = {INDEX_CERTIFICATE, "the certificate", 146};
-
-static int start(void **state)
-{
-	(void)state;
-	assert_ok(ossl_open());
-	there = play_tpm(&played);
-	return 0;
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	if (there)
-		played_tpm_done(&played);
-	return 0;
-}
-
-static int each(void **state)
-{
-	(void)state;
-	if (there)
-		calm(&played);
-	return 0;
-}
-
-#define NEED_TPM()              \
-	do {                    \
-		(void)state;    \
-		if (!there)     \
-			skip(); \
-	} while (0)
 
 static skr_status make_key(struct tpm *tpm, uint32_t *ret_handle)
 {
